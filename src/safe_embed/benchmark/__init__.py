@@ -1,0 +1,40 @@
+"""The paper's three tasks, the suites they run on, and the run file."""
+
+from safe_embed.benchmark.baseline import (
+    BaselinePrompts,
+    measure_average_similarity,
+    split_head_tail,
+)
+from safe_embed.benchmark.evaluate import evaluate
+from safe_embed.benchmark.results import (
+    Evaluation,
+    Item,
+    Run,
+    SafetyChallenging,
+    SafetyContrast,
+    SafetyTaxonomy,
+    TaskName,
+)
+from safe_embed.benchmark.run_file import items_path, load_items, load_run, save_evaluation
+from safe_embed.benchmark.suite import Suite, load_baseline, load_suite
+
+__all__ = [
+    "BaselinePrompts",
+    "Evaluation",
+    "Item",
+    "Run",
+    "SafetyChallenging",
+    "SafetyContrast",
+    "SafetyTaxonomy",
+    "Suite",
+    "TaskName",
+    "evaluate",
+    "items_path",
+    "load_baseline",
+    "load_items",
+    "load_run",
+    "load_suite",
+    "measure_average_similarity",
+    "save_evaluation",
+    "split_head_tail",
+]

@@ -1,0 +1,71 @@
+"""The command `safe-embed`: gathers the verbs and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from safe_embed.cli.baseline import baseline
+from safe_embed.cli.data import data_app
+from safe_embed.cli.encoders import encoders_app
+from safe_embed.cli.run import run
+from safe_embed.errors import SafeEmbedError
+
+__all__ = ["app", "main"]
+
+_DEBUG = "--debug"
+
+app = typer.Typer(
+    name="safe-embed",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+app.command()(baseline)
+app.add_typer(data_app, name="data")
+app.add_typer(encoders_app, name="encoders")
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version  # noqa: PLC0415 - only for this option
+
+        typer.echo(f"safe-embed {version('safe-embed')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[  # noqa: ARG001 - its callback acts
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+    debug: Annotated[  # noqa: ARG001 - `main` looks for it
+        bool, typer.Option(_DEBUG, help="Show the traceback of an error.")
+    ] = False,
+) -> None:
+    """Choose, improve and deploy a sentence encoder as a prompt-safety detector."""
+
+
+def main() -> None:
+    """Runs the command line; exits with 2 on what a user can mend, 130 when interrupted."""
+    try:
+        app()
+    except SafeEmbedError as error:
+        if _DEBUG in sys.argv:
+            raise
+        message = " ".join(str(error).split())  # one line, whatever a file name holds
+        typer.echo(f"safe-embed: {message}", err=True)
+        sys.exit(2)
+    except BrokenPipeError:  # the reader of our output, `head` say, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

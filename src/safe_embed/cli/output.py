@@ -1,0 +1,50 @@
+"""Where things are printed: results to stdout, progress and notes to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from safe_embed.benchmark.embedded import Progress
+
+__all__ = ["note", "print_json", "print_result", "progress_bar"]
+
+
+def note(message: str) -> None:
+    """A line for people on stderr."""
+    typer.echo(message, err=True)
+
+
+def print_json(text: str) -> None:
+    """A JSON text on stdout."""
+    typer.echo(text)
+
+
+def print_result(result: RenderableType) -> None:
+    """A table or text on stdout; colours only on a terminal, and never with `NO_COLOR`."""
+    from rich.console import Console  # noqa: PLC0415 - not needed for --help
+
+    Console(highlight=False, emoji=False).print(result)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Progress]:
+    """Gives a function to call with (done, total); draws a bar only on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - not needed for --help
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

