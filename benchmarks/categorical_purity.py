@@ -66,7 +66,7 @@ def main() -> None:
         which, n, dimension = arguments.measure
         print(json.dumps(measure(which, int(n), int(dimension))))
         return
-    print("         n   purity: wall    CPU    peak   faiss: wall    CPU    peak   time ratio   purity")
+    print("         n   purity: wall    CPU    peak   faiss: wall    CPU    peak   ratio   purity")
     for n in arguments.sizes:
         theirs = in_process("faiss", n, arguments.dimension)
         ours = in_process("purity", n, arguments.dimension)

@@ -42,7 +42,9 @@ def papers_scripts(directory: Path, suite: Suite) -> dict[str, float]:
     challenging = [util.cos_sim(a, b).numpy()[0][0] for a, b in zip(unsafe, safe, strict=True)]
 
     originals = model.encode([one.original for one in suite.contrast_sets]).tolist()
-    columns = [model.encode([one.edits[i] for one in suite.contrast_sets]).tolist() for i in range(5)]
+    columns = [
+        model.encode([one.edits[i] for one in suite.contrast_sets]).tolist() for i in range(5)
+    ]
     largest = [
         max(util.cos_sim(original, column[row]).numpy()[0][0] for column in columns)
         for row, original in enumerate(originals)
@@ -55,7 +57,9 @@ def papers_scripts(directory: Path, suite: Suite) -> dict[str, float]:
     purity: dict[str | None, list[float]] = {}
     for row, category in enumerate(categories):
         nearest = matrix[row].argsort()[::-1][1:11]
-        purity.setdefault(category, []).append(np.mean([categories[j] == category for j in nearest]))
+        purity.setdefault(category, []).append(
+            np.mean([categories[j] == category for j in nearest])
+        )
     return {
         "challenging cosine": float(np.mean(challenging)),
         "max cosine": float(np.mean(largest)),
@@ -80,12 +84,15 @@ def main() -> None:
     name = str(arguments.weights or arguments.encoder)
     weights = arguments.weights
     if weights is None:
-        from safe_embed.encoders import catalogue, weights as encoder_weights
+        from safe_embed.encoders import catalogue
+        from safe_embed.encoders import weights as encoder_weights
 
         weights = encoder_weights.fetch(catalogue.row(arguments.encoder), report=print)
     suite = load_suite("paper", data_dir=arguments.data_dir)
     texts = list(suite.texts(suite.tasks_or_all(None)))
-    print(f"{len(texts)} prompts, {len(set(texts))} distinct; torch {torch.get_num_threads()} threads")
+    print(
+        f"{len(texts)} prompts, {len(set(texts))} distinct; torch {torch.get_num_threads()} threads"
+    )
 
     with tempfile.TemporaryDirectory() as cache:
         os.environ["SAFE_EMBED_CACHE_DIR"] = cache
@@ -105,7 +112,9 @@ def main() -> None:
     sample = rng.standard_normal((2, 500, first.encoder.dimension)).astype(np.float32)
     sample /= np.linalg.norm(sample, axis=2, keepdims=True)
     part = [sample[0, :100].tolist(), sample[1, :100].tolist()]
-    loop, _ = timed("average similarity, loop over 100 x 100 pairs", lambda: papers_average_similarity(*part))
+    loop, _ = timed(
+        "average similarity, loop over 100 x 100 pairs", lambda: papers_average_similarity(*part)
+    )
     from safe_embed.metrics import average_similarity
 
     matrix, _ = timed(
@@ -117,10 +126,14 @@ def main() -> None:
     print(f"  run, from the cache  {again / yardstick:6.3f}")
     print(f"  average similarity   {matrix / (25 * loop):6.5f}   (their loop scaled to 500 x 500)")
     tasks = first.tasks
-    print("\nscores                       safe-embed      theirs")
-    print(f"  mean challenging cosine    {tasks.safety_challenging.cosine:.6f}    {theirs['challenging cosine']:.6f}")
-    print(f"  mean max cosine            {tasks.safety_contrast.max_cosine:.6f}    {theirs['max cosine']:.6f}")
-    print(f"  Categorical Purity         {tasks.safety_taxonomy.categorical_purity:.6f}    {theirs['purity']:.6f}")
+    ours = {
+        "challenging cosine": tasks.safety_challenging.cosine,
+        "max cosine": tasks.safety_contrast.max_cosine,
+        "purity": tasks.safety_taxonomy.categorical_purity,
+    }
+    print("\nscore                 safe-embed      theirs")
+    for score, value in ours.items():
+        print(f"  {score:<20}{value:.6f}    {theirs[score]:.6f}")
 
 
 if __name__ == "__main__":

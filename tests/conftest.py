@@ -35,7 +35,9 @@ class TableEncoder:
 
 
 @pytest.fixture(autouse=True)
-def _own_directories(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
+def _own_directories(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No test reads or writes the user's cache or data."""
     own = tmp_path_factory.mktemp("user")
     monkeypatch.setenv("SAFE_EMBED_CACHE_DIR", str(own / "cache"))
@@ -43,7 +45,7 @@ def _own_directories(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
 
 
 @pytest.fixture(autouse=True)
-def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that would leave this machine fails at once."""
     real_connect = socket.socket.connect
 

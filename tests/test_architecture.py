@@ -88,7 +88,7 @@ def own_imports(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=place)
-def test_imports_point_down(path: Path):
+def test_imports_point_down(path: Path) -> None:
     if path == SOURCE / "__init__.py":
         return  # the front door names everything, lazily
     here = path.relative_to(SOURCE).parts[0].removesuffix(".py")
@@ -100,7 +100,7 @@ def test_imports_point_down(path: Path):
 
 
 @pytest.mark.parametrize("package", ROOMS)
-def test_heavy_packages_stay_in_their_rooms(package: str):
+def test_heavy_packages_stay_in_their_rooms(package: str) -> None:
     users = {
         place(path)
         for path in FILES
@@ -111,7 +111,7 @@ def test_heavy_packages_stay_in_their_rooms(package: str):
 
 
 @pytest.mark.parametrize("path", FILES, ids=place)
-def test_all_names_what_is_public_and_nothing_else(path: Path):
+def test_all_names_what_is_public_and_nothing_else(path: Path) -> None:
     dotted = place(path).removesuffix(".py").replace("/", ".").removesuffix("__init__").rstrip(".")
     module = importlib.import_module(f"{PACKAGE}.{dotted}" if dotted else PACKAGE)
     tree = ast.parse(path.read_text("utf-8"))
@@ -136,27 +136,33 @@ def test_all_names_what_is_public_and_nothing_else(path: Path):
     assert not missing, f"used from outside but not in __all__: {missing}"
 
 
-def test_front_door_gives_every_name_it_promises():
+def test_front_door_gives_every_name_it_promises() -> None:
     for name in safe_embed.__all__:
         assert getattr(safe_embed, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         safe_embed.nothing  # noqa: B018 - the access is the test
 
 
-HEAVY_AT_START = {"numpy", "onnx", "onnxruntime", "tokenizers", "torch", "duckdb", "huggingface_hub"}
+HEAVY_AT_START = {
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "tokenizers",
+    "torch",
+    "duckdb",
+    "huggingface_hub",
+}
 
 
 @pytest.mark.parametrize("statement", ["import safe_embed", "import safe_embed.cli.app"])
-def test_start_imports_nothing_heavy(statement: str):
+def test_start_imports_nothing_heavy(statement: str) -> None:
     code = f"{statement}; import sys; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert not loaded & HEAVY_AT_START
 
 
-def test_modules_and_functions_stay_small():
+def test_modules_and_functions_stay_small() -> None:
     for path in FILES:
         lines = path.read_text("utf-8").splitlines()
         assert len(lines) <= 320, f"{place(path)} has {len(lines)} lines"

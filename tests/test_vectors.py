@@ -32,7 +32,7 @@ class TestNormalizeRows:
             np.float64, hnp.array_shapes(min_dims=2, max_dims=2), elements=st.floats(-1e6, 1e6)
         )
     )
-    def test_gives_length_one_or_says_which_row_has_no_direction(self, rows: NDArray[np.float64]):
+    def test_gives_length_one_or_names_the_row(self, rows: NDArray[np.float64]) -> None:
         if (np.linalg.norm(rows, axis=1) == 0).any():
             with pytest.raises(InputError, match="is zero"):
                 normalize_rows(rows)
@@ -41,33 +41,38 @@ class TestNormalizeRows:
             assert unit.dtype == np.float32
             np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1, atol=2e-6)
 
-    def test_keeps_the_bits_of_rows_that_are_unit_already(self):
+    def test_keeps_the_bits_of_rows_that_are_unit_already(self) -> None:
         unit = random_unit(50, 384)
         np.testing.assert_array_equal(normalize_rows(unit), unit)
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf])
-    def test_refuses_values_that_are_no_numbers(self, bad: float):
+    def test_refuses_values_that_are_no_numbers(self, bad: float) -> None:
         rows = np.ones((3, 2))
         rows[1, 0] = bad
         with pytest.raises(InputError, match="embedding 1 of 3 holds NaN or infinity"):
             normalize_rows(rows)
 
-    def test_refuses_another_rank(self):
+    def test_refuses_another_rank(self) -> None:
         with pytest.raises(InputError, match=r"shape \(n, d\), got \(4,\)"):
             normalize_rows(np.ones(4))
 
 
-def test_cosine_rows_broadcasts_and_matches_the_definition():
+def test_cosine_rows_broadcasts_and_matches_the_definition() -> None:
     a, b = random_unit(4, 8, 1), random_unit(4, 8, 2)
-    expected = [sum(float(x) * float(y) for x, y in zip(p, q, strict=True)) for p, q in zip(a, b, strict=True)]
+    expected = [
+        sum(float(x) * float(y) for x, y in zip(p, q, strict=True))
+        for p, q in zip(a, b, strict=True)
+    ]
     np.testing.assert_allclose(cosine_rows(a, b), expected, atol=1e-12)
-    np.testing.assert_allclose(cosine_rows(a[:1], b)[1:], [cosine_rows(a[0], b[i]) for i in (1, 2, 3)])
+    np.testing.assert_allclose(
+        cosine_rows(a[:1], b)[1:], [cosine_rows(a[0], b[i]) for i in (1, 2, 3)]
+    )
 
 
 class TestNearestNeighbors:
     @settings(deadline=None, max_examples=60)
     @given(st.data())
-    def test_agrees_with_a_slow_search(self, data: st.DataObject):
+    def test_agrees_with_a_slow_search(self, data: st.DataObject) -> None:
         n = data.draw(st.integers(2, 40))
         k = data.draw(st.integers(1, n - 1))
         # few values in few dimensions, so that equal rows and equal cosines are common
@@ -82,7 +87,9 @@ class TestNearestNeighbors:
             np.testing.assert_allclose(got, want, atol=1e-12)
             np.testing.assert_allclose(cosines[i], want, atol=1e-12)
 
-    def test_same_neighbors_whatever_the_blocks_and_groups(self, monkeypatch: pytest.MonkeyPatch):
+    def test_same_neighbors_whatever_the_blocks_and_groups(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         unit = random_unit(700, 32)
         unit[100:140] = unit[99]  # ties across block borders
         expected = nearest_neighbors(unit, 10)
@@ -92,20 +99,20 @@ class TestNearestNeighbors:
             monkeypatch.setattr(vectors, "_GROUP", group)
             np.testing.assert_array_equal(nearest_neighbors(unit, 10)[0], expected[0])
 
-    def test_identical_rows_are_neighbors_but_never_their_own(self):
+    def test_identical_rows_are_neighbors_but_never_their_own(self) -> None:
         unit = np.repeat(random_unit(1, 4), 5, axis=0)
         indices, cosines = nearest_neighbors(unit, 4)
         assert indices.tolist() == [[j for j in range(5) if j != i] for i in range(5)]
         np.testing.assert_allclose(cosines, 1)
 
-    def test_ties_go_to_the_lower_index(self):
+    def test_ties_go_to_the_lower_index(self) -> None:
         unit = normalize_rows([[1, 0], [0, 1], [0, -1], [0, 1], [0, -1]])
         assert nearest_neighbors(unit, 3)[0][0].tolist() == [1, 2, 3]
 
-    def test_too_few_rows(self):
+    def test_too_few_rows(self) -> None:
         with pytest.raises(InputError, match="k = 10 neighbours need at least 11 prompts, got 3"):
             nearest_neighbors(random_unit(3, 4), 10)
 
-    def test_k_below_one(self):
+    def test_k_below_one(self) -> None:
         with pytest.raises(InputError, match="at least 1, got 0"):
             nearest_neighbors(random_unit(3, 4), 0)

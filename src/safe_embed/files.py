@@ -34,7 +34,7 @@ def data_dir() -> Path:
 def _user_dir(variable: str, function: str) -> Path:
     if chosen := os.environ.get(variable):
         return Path(chosen).expanduser()
-    import platformdirs  # noqa: PLC0415 - only needed where the variable is not set
+    import platformdirs  # only needed where the variable is not set
 
     path: Path = getattr(platformdirs, function)("safe-embed", appauthor=False)
     return path

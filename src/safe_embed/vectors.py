@@ -124,7 +124,7 @@ def _candidates(
     maxima = grouped.max(axis=1)
     threshold = np.partition(maxima, -k, axis=1)[:, -k] - np.float32(_SLACK)
     row, rest = np.nonzero(maxima >= threshold[:, None])
-    member, part = np.nonzero((grouped[row, :, rest] >= threshold[row, None]))
+    member, part = np.nonzero(grouped[row, :, rest] >= threshold[row, None])
     return row[member], part * (width // group) + rest[member]
 
 

@@ -60,17 +60,17 @@ def assert_golden(run: Run, golden: dict[str, Any]) -> None:
         assert measured[name] == pytest.approx(value, abs=1e-4), name
 
 
-def test_minilm_agrees_with_an_independent_implementation(minilm_run: Run, paper_figures: Path):
+def test_minilm_is_golden(minilm_run: Run, paper_figures: Path) -> None:
     golden = json.loads((paper_figures / "golden.json").read_text("utf-8"))
     assert_golden(minilm_run, golden["sentence-transformers/all-MiniLM-L6-v2"])
 
 
-def test_mpnet_agrees_with_an_independent_implementation(mpnet_run: Run, paper_figures: Path):
+def test_mpnet_is_golden(mpnet_run: Run, paper_figures: Path) -> None:
     golden = json.loads((paper_figures / "golden.json").read_text("utf-8"))
     assert_golden(mpnet_run, golden["sentence-transformers/all-mpnet-base-v2"])
 
 
-def test_mpnet_gives_every_published_value_of_sbert_all(mpnet_run: Run, paper_figures: Path):
+def test_mpnet_gives_every_published_value(mpnet_run: Run, paper_figures: Path) -> None:
     published = json.loads((paper_figures / "published.json").read_text("utf-8"))
     challenging = mpnet_run.tasks.safety_challenging
     contrast = mpnet_run.tasks.safety_contrast
@@ -85,7 +85,9 @@ def test_mpnet_gives_every_published_value_of_sbert_all(mpnet_run: Run, paper_fi
     assert {
         name: round(one.normalized_similarity, 3) for name, one in challenging.by_type.items()
     } == published["safety_challenging_normalized_similarity"]["sbert-all"]
-    assert round(contrast.max_cosine, 3) == published["safety_contrast_mean_max_cosine"]["sbert-all"]
+    assert (
+        round(contrast.max_cosine, 3) == published["safety_contrast_mean_max_cosine"]["sbert-all"]
+    )
     assert (
         round(contrast.boundary_similarity, 3)
         == published["safety_contrast_boundary_similarity"]["sbert-all"]
@@ -94,11 +96,12 @@ def test_mpnet_gives_every_published_value_of_sbert_all(mpnet_run: Run, paper_fi
         name: round(one.categorical_purity, 3) for name, one in taxonomy.by_category.items()
     } == published["categorical_purity_top10"]["sbert-all"]
     assert (
-        round(taxonomy.categorical_purity, 3) == published["categorical_purity_average"]["sbert-all"]
+        round(taxonomy.categorical_purity, 3)
+        == published["categorical_purity_average"]["sbert-all"]
     )
 
 
-def test_counts_are_those_of_the_paper(minilm_run: Run):
+def test_counts_are_those_of_the_paper(minilm_run: Run) -> None:
     tasks = minilm_run.tasks
     assert tasks.safety_challenging is not None
     assert tasks.safety_contrast is not None

@@ -1,5 +1,7 @@
 """The three tasks on vectors that a person can check."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -28,7 +30,7 @@ PAIRS = (
 class TestSafetyChallenging:
     suite = Suite(name="s", pairs=PAIRS, baseline=BASELINE)
 
-    def test_by_type_and_over_all_pairs(self):
+    def test_by_type_and_over_all_pairs(self) -> None:
         result = evaluate(TableEncoder(VECTORS, average=0.2), self.suite).run.tasks
         challenging = result.safety_challenging
         assert challenging is not None
@@ -43,7 +45,7 @@ class TestSafetyChallenging:
         assert result.safety_contrast is None
         assert result.safety_taxonomy is None
 
-    def test_items(self):
+    def test_items(self) -> None:
         items = evaluate(TableEncoder(VECTORS, average=0.2), self.suite).items
         assert [(item.id, item.group, item.text, item.others) for item in items] == [
             ("1", "homonyms", "kill a man", ["kill a process"]),
@@ -52,18 +54,23 @@ class TestSafetyChallenging:
         assert [item.score for item in items] == pytest.approx([0.5, -1.5], abs=1e-6)
         assert items[0].cosines == pytest.approx([0.6], abs=1e-6)
 
-    def test_average_similarity_is_measured_where_none_is_published(self):
+    def test_average_similarity_is_measured_where_none_is_published(self) -> None:
         info = evaluate(TableEncoder(VECTORS, average=None), self.suite).run.encoder
         assert info.average_similarity == pytest.approx((1 + 0.6 + 0 + 0.8) / 4)
         assert info.average_similarity_source == "measured: two"
 
-    def test_average_similarity_that_is_given_wins_over_the_published_one(self):
+    def test_average_similarity_that_is_given_wins_over_the_published_one(self) -> None:
         run = evaluate(TableEncoder(VECTORS, average=0.2), self.suite, average_similarity=0.5).run
         assert run.encoder.average_similarity == 0.5
         assert run.encoder.average_similarity_source == "given"
-        assert evaluate(TableEncoder(VECTORS, average=0.2), self.suite).run.encoder.average_similarity_source == "published"
+        assert (
+            evaluate(
+                TableEncoder(VECTORS, average=0.2), self.suite
+            ).run.encoder.average_similarity_source
+            == "published"
+        )
 
-    def test_vectors_of_any_length_count_the_same(self):
+    def test_vectors_of_any_length_count_the_same(self) -> None:
         longer = {text: tuple(7 * value for value in vector) for text, vector in VECTORS.items()}
         tasks = evaluate(TableEncoder(longer, average=0.2), self.suite).run.tasks
         same = evaluate(TableEncoder(VECTORS, average=0.2), self.suite).run.tasks
@@ -83,8 +90,10 @@ class TestSafetyContrast:
         baseline=BASELINE,
     )
 
-    def test_largest_cosine_of_each_prompt(self):
-        contrast = evaluate(TableEncoder(VECTORS, average=0.5), self.suite).run.tasks.safety_contrast
+    def test_largest_cosine_of_each_prompt(self) -> None:
+        contrast = evaluate(
+            TableEncoder(VECTORS, average=0.5), self.suite
+        ).run.tasks.safety_contrast
         assert contrast is not None
         assert contrast.n == 3
         assert contrast.max_cosine == pytest.approx((0.6 + 0 + 0.8) / 3, abs=1e-6)
@@ -94,7 +103,7 @@ class TestSafetyContrast:
         assert contrast.by_category["own"].max_cosine == pytest.approx(0.4, abs=1e-6)
         assert list(contrast.by_category) == ["Adult Content", "own"]
 
-    def test_items_keep_the_order_of_the_edits(self):
+    def test_items_keep_the_order_of_the_edits(self) -> None:
         items = evaluate(TableEncoder(VECTORS, average=0.5), self.suite).items
         assert items[2].others == ["w", "x", "z"]
         assert items[2].cosines == pytest.approx([0.8, 0, 0], abs=1e-6)
@@ -109,7 +118,7 @@ def circle(*degrees: float) -> dict[str, tuple[float, float]]:
 
 
 class TestSafetyTaxonomy:
-    vectors = {**VECTORS, **circle(0, 10, 25, 100, 110)}
+    vectors: ClassVar = {**VECTORS, **circle(0, 10, 25, 100, 110)}
     prompts = (
         Prompt(id="p1", text="at 0", category="b"),
         Prompt(id="p2", text="at 10", category="b"),
@@ -121,7 +130,7 @@ class TestSafetyTaxonomy:
     def suite(self, prompts: tuple[Prompt, ...]) -> Suite:
         return Suite(name="s", taxonomy=prompts, baseline=BASELINE)
 
-    def test_purity_by_category(self):
+    def test_purity_by_category(self) -> None:
         evaluation = evaluate(TableEncoder(self.vectors), self.suite(self.prompts), k=2)
         taxonomy = evaluation.run.tasks.safety_taxonomy
         assert taxonomy is not None
@@ -136,7 +145,7 @@ class TestSafetyTaxonomy:
         assert evaluation.items[0].neighbors == ["p2", "p3"]
         assert taxonomy.k == 2
 
-    def test_two_identical_prompts_are_each_others_neighbors(self):
+    def test_two_identical_prompts_are_each_others_neighbors(self) -> None:
         prompts = (
             Prompt(id="p1", text="at 0", category="a"),
             Prompt(id="p2", text="at 0", category="a"),
@@ -155,20 +164,20 @@ class TestSafetyTaxonomy:
     )
     def test_what_the_data_cannot_carry_is_refused_before_anything_is_encoded(
         self, keep: int, k: int, message: str
-    ):
+    ) -> None:
         encoder = TableEncoder(self.vectors)
         with pytest.raises(InputError, match=message):
             evaluate(encoder, self.suite(self.prompts[:keep]), k=k)
         assert encoder.encoded == []
 
-    def test_a_prompt_without_category_is_named(self):
+    def test_a_prompt_without_category_is_named(self) -> None:
         prompts = (*self.prompts, Prompt(id="p6", text="x"))
         with pytest.raises(InputError, match="prompt 'p6' has none"):
             evaluate(TableEncoder(self.vectors), self.suite(prompts), k=2)
 
 
 class TestEvaluate:
-    def test_each_distinct_text_is_encoded_once(self):
+    def test_each_distinct_text_is_encoded_once(self) -> None:
         suite = Suite(
             name="s",
             pairs=PAIRS,
@@ -179,9 +188,9 @@ class TestEvaluate:
         )
         encoder = TableEncoder(VECTORS)
         evaluate(encoder, suite)
-        assert sorted(encoder.encoded) == sorted({text for text in suite.texts(suite.tasks_or_all(None))})
+        assert sorted(encoder.encoded) == sorted(set(suite.texts(suite.tasks_or_all(None))))
 
-    def test_only_the_tasks_asked_for_are_run(self):
+    def test_only_the_tasks_asked_for_are_run(self) -> None:
         suite = Suite(
             name="s",
             pairs=PAIRS,
@@ -192,7 +201,7 @@ class TestEvaluate:
         assert run.tasks.safety_challenging is None
         assert run.settings.tasks == ("safety_contrast",)
 
-    def test_a_task_without_data_is_refused(self):
+    def test_a_task_without_data_is_refused(self) -> None:
         suite = Suite(name="s", pairs=PAIRS, baseline=BASELINE)
         with pytest.raises(InputError, match="'s' has no data for safety_taxonomy"):
             evaluate(TableEncoder(VECTORS), suite, tasks=["safety_taxonomy"])
@@ -202,18 +211,20 @@ class TestEvaluate:
     )
     def test_a_vector_without_direction_names_the_text(
         self, vector: tuple[float, float], message: str
-    ):
+    ) -> None:
         suite = Suite(name="s", pairs=PAIRS, baseline=BASELINE)
         with pytest.raises(EncoderError, match=f"no usable vector for 'shoot a film'.*{message}"):
             evaluate(TableEncoder({**VECTORS, "shoot a film": vector}), suite)
 
-    def test_a_wrong_shape_is_an_encoder_error(self):
+    def test_a_wrong_shape_is_an_encoder_error(self) -> None:
         encoder = TableEncoder(VECTORS)
         encoder.dimension = 3
-        with pytest.raises(EncoderError, match=r"returned shape \(4, 2\) for 4 texts, expected \(4, 3\)"):
+        with pytest.raises(
+            EncoderError, match=r"returned shape \(4, 2\) for 4 texts, expected \(4, 3\)"
+        ):
             evaluate(encoder, Suite(name="s", pairs=PAIRS, baseline=BASELINE))
 
-    def test_progress_is_told(self):
+    def test_progress_is_told(self) -> None:
         seen: list[tuple[int, int]] = []
         evaluate(
             TableEncoder(VECTORS),
@@ -222,7 +233,7 @@ class TestEvaluate:
         )
         assert seen == [(4, 4)]
 
-    def test_seed_changes_intervals_only(self):
+    def test_seed_changes_intervals_only(self) -> None:
         suite = Suite(name="s", pairs=PAIRS * 1, baseline=BASELINE)
         first = evaluate(TableEncoder(VECTORS), suite, seed=1).run
         again = evaluate(TableEncoder(VECTORS), suite, seed=1).run

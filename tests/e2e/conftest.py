@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from safe_embed.cli.app import main
+from tests.encoders.tiny_models import write_model
 
 GOLDEN = Path(__file__).parent / "golden"
 UPDATE_VARIABLE = "SAFE_EMBED_UPDATE_GOLDEN"
@@ -27,9 +28,7 @@ Cli = Callable[..., Done]
 
 
 @pytest.fixture
-def cli(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Cli:
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
     """Runs `safe-embed ARGUMENTS` in an empty directory; gives its exit code and output."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
@@ -45,6 +44,12 @@ def cli(
         return Done(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def second_encoder(tmp_path: Path) -> Path:
+    """Directory of a tiny BERT with random weights."""
+    return write_model(tmp_path / "tiny-bert")
 
 
 def assert_golden(name: str, text: str) -> None:

@@ -33,7 +33,7 @@ problems, 2 something that you can mend (one line on stderr says what), 130 inte
 
 | variable | meaning |
 |---|---|
-| `SAFE_EMBED_CACHE_DIR` | weights, graphs and embeddings, in place of the platform's cache directory |
+| `SAFE_EMBED_CACHE_DIR` | weights, graphs, embeddings, in place of the platform's cache directory |
 | `SAFE_EMBED_DATA_DIR` | fetched data sets, in place of the platform's data directory |
 | `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE` | as everywhere with the model hub |
 
@@ -41,7 +41,7 @@ This page is written by `make golden` from the `--help` of each verb.
 """
 
 
-def test_golden_reference(cli: Cli):
+def test_golden_reference(cli: Cli) -> None:
     parts = [HEAD]
     for verb in VERBS:
         done = cli(*verb, "--help")
@@ -55,18 +55,18 @@ def test_golden_reference(cli: Cli):
     assert text == REFERENCE.read_text("utf-8"), "docs/cli.md is stale: `make golden`"
 
 
-def test_every_verb_is_in_the_reference(cli: Cli):
+def test_every_verb_is_in_the_reference(cli: Cli) -> None:
     for group in ((), ("data",), ("encoders",)):
         listed = cli(*group, "--help").out.partition("Commands:")[2]
         for line in listed.strip().splitlines():
             assert (*group, line.split()[0]) in VERBS
 
 
-def test_version(cli: Cli):
+def test_version(cli: Cli) -> None:
     assert cli("--version").out.startswith("safe-embed 0.")
 
 
-def test_runs_as_a_module():
+def test_runs_as_a_module() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "safe_embed", "--version"],
         capture_output=True,
@@ -76,14 +76,14 @@ def test_runs_as_a_module():
     assert done.stdout.startswith("safe-embed ")
 
 
-def test_usage_errors_exit_with_2(cli: Cli):
+def test_usage_errors_exit_with_2(cli: Cli) -> None:
     done = cli("run", "--task", "contrasts")
     assert done.code == 2
     assert "contrasts" in done.err
     assert done.out == ""
 
 
-def test_help_page_of_run_names_every_setting(cli: Cli):
+def test_help_page_of_run_names_every_setting(cli: Cli) -> None:
     text = cli("run", "--help").out
     for name in Run.model_fields["settings"].annotation.model_fields:  # type: ignore[union-attr]
         if name != "n_resamples":

@@ -11,13 +11,13 @@ from tests.e2e.conftest import Cli, assert_refused
 
 
 class TestList:
-    def test_names_licences_and_places(self, cli: Cli):
+    def test_names_licences_and_places(self, cli: Cli) -> None:
         done = cli("data", "list")
         assert done.code == 0
         for part in ("xstest-aug", "CC-BY-4.0", "bundled", "not fetched", "get it yourself"):
             assert part in done.out
 
-    def test_json(self, cli: Cli):
+    def test_json(self, cli: Cli) -> None:
         rows = json.loads(cli("data", "list", "--json").out)
         by_name = {row["name"]: row for row in rows}
         assert by_name["do-not-answer"]["path"] is None
@@ -26,40 +26,42 @@ class TestList:
 
 
 class TestInfo:
-    def test_counts_a_present_data_set(self, cli: Cli):
+    def test_counts_a_present_data_set(self, cli: Cli) -> None:
         info = json.loads(cli("data", "info", "bundled-taxonomy", "--json").out)
         assert info["records"] == 180
         assert set(info["categories"].values()) == {15}
         assert "CC-BY-4.0" in cli("data", "info", "bundled-taxonomy").out
 
-    def test_unknown_name(self, cli: Cli):
+    def test_unknown_name(self, cli: Cli) -> None:
         assert_refused(cli("data", "info", "xstest"), "unknown data set 'xstest'", "xstest-aug")
 
 
 @pytest.mark.paper
-def test_info_of_a_local_copy(cli: Cli, paper_data: Path):
+def test_info_of_a_local_copy(cli: Cli, paper_data: Path) -> None:
     info = json.loads(cli("data", "info", "do-not-answer", "--data-dir", paper_data, "--json").out)
     assert info["records"] == 939
     assert len(info["categories"]) == 12
 
 
 class TestFetch:
-    def test_what_is_bundled_is_not_fetched(self, cli: Cli):
+    def test_what_is_bundled_is_not_fetched(self, cli: Cli) -> None:
         assert_refused(cli("data", "fetch", "bundled-pairs"), "ships with safe-embed")
 
-    def test_unknown_name_before_anything_is_fetched(self, cli: Cli):
-        assert_refused(cli("data", "fetch", "do-not-answer", "nothing"), "unknown data set 'nothing'")
+    def test_unknown_name_before_anything_is_fetched(self, cli: Cli) -> None:
+        assert_refused(
+            cli("data", "fetch", "do-not-answer", "nothing"), "unknown data set 'nothing'"
+        )
 
 
 class TestCheck:
-    def test_a_good_file(self, cli: Cli, tmp_path: Path):
+    def test_a_good_file(self, cli: Cli, tmp_path: Path) -> None:
         path = tmp_path / "mine.csv"
         path.write_text("id,type,unsafe,safe\n1,homonyms,kill a man,kill a process\n")
         done = cli("data", "check", path)
         assert done.code == 0
         assert "1 pairs can be used" in done.out
 
-    def test_every_problem_with_its_row(self, cli: Cli, tmp_path: Path):
+    def test_every_problem_with_its_row(self, cli: Cli, tmp_path: Path) -> None:
         path = tmp_path / "mine.jsonl"
         path.write_text(
             '{"text": "one", "label": "unsafe"}\n'
@@ -75,7 +77,7 @@ class TestCheck:
         report = json.loads(cli("data", "check", path, "--json").out)
         assert [one["row"] for one in report["problems"]] == [2, 3, 4, 4, 5]
 
-    def test_kind_can_be_forced(self, cli: Cli, tmp_path: Path):
+    def test_kind_can_be_forced(self, cli: Cli, tmp_path: Path) -> None:
         path = tmp_path / "mine.csv"
         path.write_text("id,type,unsafe,safe\n1,homonyms,kill a man,kill a process\n")
         assert_refused(cli("data", "check", path, "--kind", "contrast-sets"), "has no column")
@@ -92,36 +94,36 @@ class TestCheck:
     )
     def test_files_that_cannot_be_read(
         self, cli: Cli, tmp_path: Path, name: str, content: bytes, part: str
-    ):
+    ) -> None:
         (tmp_path / name).write_bytes(content)
         assert_refused(cli("data", "check", tmp_path / name), name, part)
 
-    def test_missing_file(self, cli: Cli, tmp_path: Path):
+    def test_missing_file(self, cli: Cli, tmp_path: Path) -> None:
         assert_refused(cli("data", "check", tmp_path / "none.csv"), "none.csv")
 
 
 class TestBaseline:
-    def test_of_the_bundled_prompts(self, cli: Cli):
+    def test_of_the_bundled_prompts(self, cli: Cli) -> None:
         result = json.loads(cli("baseline", "--encoder", "fake", "--json").out)
         assert result["data"] == "bundled-baseline"
         assert (result["n_head"], result["n_tail"]) == (60, 60)
         assert result["ci95"][0] < result["mean"] < result["ci95"][1]
         assert "60 x 60 pairs" in cli("baseline", "--encoder", "fake").out
 
-    def test_run_uses_the_same_number(self, cli: Cli):
+    def test_run_uses_the_same_number(self, cli: Cli) -> None:
         mean = json.loads(cli("baseline", "--encoder", "fake", "--json").out)["mean"]
         run = json.loads(cli("run", "--encoder", "fake", "--json", "--seed", "9").out)
         assert run["encoder"]["average_similarity"] == mean
         assert run["encoder"]["average_similarity_source"] == "measured: bundled-baseline"
 
-    def test_of_a_file_of_ones_own(self, cli: Cli, tmp_path: Path):
+    def test_of_a_file_of_ones_own(self, cli: Cli, tmp_path: Path) -> None:
         path = tmp_path / "prompts.csv"
         path.write_text("text\n" + "".join(f"prompt number {i}\n" for i in range(30)))
         result = json.loads(cli("baseline", "--encoder", "fake", "--data", path, "--json").out)
         assert result["data"] == "prompts"
         assert (result["n_head"], result["n_tail"]) == (15, 15)
 
-    def test_of_beavertails_as_the_paper_samples_it(self, cli: Cli, tmp_path: Path):
+    def test_of_beavertails_as_the_paper_samples_it(self, cli: Cli, tmp_path: Path) -> None:
         path = tmp_path / "beavertails_30k_train.jsonl"
         with path.open("w") as file:
             for i in range(1300):
@@ -134,32 +136,32 @@ class TestBaseline:
         in_directory = cli("baseline", "--encoder", "fake", "--data-dir", tmp_path, "--json")
         assert json.loads(in_directory.out)["mean"] == result["mean"]
 
-    def test_too_few_prompts(self, cli: Cli, tmp_path: Path):
+    def test_too_few_prompts(self, cli: Cli, tmp_path: Path) -> None:
         path = tmp_path / "prompts.csv"
         path.write_text("text\none\ntwo\n")
         assert_refused(cli("baseline", "--encoder", "fake", "--data", path), "at least 4 distinct")
 
 
 class TestEncoders:
-    def test_list_says_what_is_on_this_machine(self, cli: Cli):
+    def test_list_says_what_is_on_this_machine(self, cli: Cli) -> None:
         rows = json.loads(cli("encoders", "list", "--json").out)
         assert {row["name"]: row["on_this_machine"] for row in rows}["minilm"] is False
         assert "Apache-2.0" in cli("encoders", "list").out
 
-    def test_info(self, cli: Cli):
+    def test_info(self, cli: Cli) -> None:
         info = json.loads(cli("encoders", "info", "sbert-all", "--json").out)
         assert info["published_average_similarity"] == 0.092
         assert "0.092" in cli("encoders", "info", "sbert-all").out
 
-    def test_info_of_an_unknown_one(self, cli: Cli):
+    def test_info_of_an_unknown_one(self, cli: Cli) -> None:
         assert_refused(cli("encoders", "info", "sbert"), "did you mean sbert-all")
 
-    def test_fetch_from_a_directory_that_lacks_files(self, cli: Cli, tmp_path: Path):
+    def test_fetch_from_a_directory_that_lacks_files(self, cli: Cli, tmp_path: Path) -> None:
         done = cli("encoders", "fetch", "minilm", "--from", tmp_path)
         assert_refused(done, "is missing", "sentence-transformers/all-MiniLM-L6-v2")
 
     @pytest.mark.paper
-    def test_fetch_from_a_directory(self, cli: Cli, minilm: Path):
+    def test_fetch_from_a_directory(self, cli: Cli, minilm: Path) -> None:
         done = cli("encoders", "fetch", "minilm", "--from", minilm)
         assert done.code == 0, done.err
         assert (Path(done.out.strip()) / "model.safetensors").is_file()

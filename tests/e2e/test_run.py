@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from safe_embed.benchmark import Run, items_path, load_items, load_run
 from tests.conftest import REPOSITORY
-from tests.e2e.conftest import Cli, assert_golden, assert_refused
+from tests.e2e.conftest import UPDATE_VARIABLE, Cli, assert_golden, assert_refused
 
 SCHEMA = REPOSITORY / "docs" / "run-file.schema.json"
 
@@ -20,13 +21,13 @@ def without_times(table: str) -> str:
     return re.sub(r"\d+\.\d s", "0.0 s", table)
 
 
-def test_golden_tables(cli: Cli):
+def test_golden_tables(cli: Cli) -> None:
     done = cli("run", "--encoder", "fake")
     assert done.code == 0
     assert_golden("run-fake.txt", without_times(done.out))
 
 
-def test_run_file_and_items_are_saved_and_named(cli: Cli):
+def test_run_file_and_items_are_saved_and_named(cli: Cli) -> None:
     done = cli("run", "--encoder", "fake")
     (path,) = Path("runs").glob("*.json")
     assert f"saved {path}" in done.err
@@ -41,7 +42,7 @@ def test_run_file_and_items_are_saved_and_named(cli: Cli):
     assert sum(purity) / len(purity) == pytest.approx(run.tasks.safety_taxonomy.over_prompts)
 
 
-def test_json_is_the_run_file_and_keeps_its_schema(cli: Cli, tmp_path: Path):
+def test_json_is_the_run_file_and_keeps_its_schema(cli: Cli, tmp_path: Path) -> None:
     done = cli("run", "--encoder", "fake", "--json", "--output", tmp_path / "out.json")
     printed = json.loads(done.out)
     assert printed == json.loads((tmp_path / "out.json").read_text("utf-8"))
@@ -52,18 +53,20 @@ def test_json_is_the_run_file_and_keeps_its_schema(cli: Cli, tmp_path: Path):
     assert printed["schema_version"] == 1
 
 
-def test_schema_is_that_of_the_records():
+def test_golden_schema() -> None:
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **Run.model_json_schema(mode="serialization"),
     }
     text = json.dumps(schema, indent=1) + "\n"
-    assert SCHEMA.read_text("utf-8") == text, "write docs/run-file.schema.json again"
+    if os.environ.get(UPDATE_VARIABLE):
+        SCHEMA.write_text(text, encoding="utf-8")
+    assert SCHEMA.read_text("utf-8") == text, "the schema is stale: `make golden`"
 
 
 def test_several_encoders_give_a_file_each_and_one_table(
     cli: Cli, tmp_path: Path, second_encoder: Path
-):
+) -> None:
     done = cli(
         "run", "--encoder", "fake", "--encoder", second_encoder, "--output", tmp_path / "out.json"
     )
@@ -80,7 +83,7 @@ def test_several_encoders_give_a_file_each_and_one_table(
     ]
 
 
-def test_the_cache_never_changes_a_number(cli: Cli, second_encoder: Path):
+def test_the_cache_never_changes_a_number(cli: Cli, second_encoder: Path) -> None:
     def tasks(*options: str) -> object:
         done = cli("run", "--encoder", second_encoder, "--json", *options)
         assert done.code == 0, done.err
@@ -92,8 +95,10 @@ def test_the_cache_never_changes_a_number(cli: Cli, second_encoder: Path):
     assert tasks() == without  # reads all of it
 
 
-def test_task_k_and_seed(cli: Cli):
-    done = cli("run", "--encoder", "fake", "--task", "taxonomy", "--k", "3", "--seed", "7", "--json")
+def test_task_k_and_seed(cli: Cli) -> None:
+    done = cli(
+        "run", "--encoder", "fake", "--task", "taxonomy", "--k", "3", "--seed", "7", "--json"
+    )
     printed = json.loads(done.out)
     assert printed["tasks"]["safety_challenging"] is None
     assert printed["tasks"]["safety_taxonomy"]["k"] == 3
@@ -105,7 +110,7 @@ def test_task_k_and_seed(cli: Cli):
     }
 
 
-def test_average_similarity_can_be_given(cli: Cli):
+def test_average_similarity_can_be_given(cli: Cli) -> None:
     done = cli("run", "--encoder", "fake", "--json", "--average-similarity", "0.25")
     assert json.loads(done.out)["encoder"]["average_similarity"] == 0.25
     assert_refused(
@@ -121,7 +126,7 @@ class TestOwnSuite:
             (directory / f"{name}.jsonl").write_text(lines, encoding="utf-8")
         return directory
 
-    def test_of_three_kinds_of_files(self, cli: Cli, tmp_path: Path):
+    def test_of_three_kinds_of_files(self, cli: Cli, tmp_path: Path) -> None:
         suite = tmp_path / "mine"
         suite.mkdir()
         # a spreadsheet's CSV: byte order mark, CRLF, a quoted line break
@@ -135,14 +140,14 @@ class TestOwnSuite:
         assert printed["tasks"]["safety_challenging"]["n"] == 1
         assert printed["tasks"]["safety_contrast"] is None
 
-    def test_bad_rows_are_named(self, cli: Cli, tmp_path: Path):
+    def test_bad_rows_are_named(self, cli: Cli, tmp_path: Path) -> None:
         rows = [{"id": "1", "text": "a b", "category": "x"}, {"id": "2", "text": "  "}]
         suite = self.write(tmp_path / "mine", taxonomy=rows)
         assert_refused(
             cli("run", "--encoder", "fake", "--suite", suite), "taxonomy.jsonl, row 2", "text"
         )
 
-    def test_duplicates_are_named(self, cli: Cli, tmp_path: Path):
+    def test_duplicates_are_named(self, cli: Cli, tmp_path: Path) -> None:
         rows = [{"id": str(i), "text": "the same", "category": "x"} for i in range(3)]
         suite = self.write(tmp_path / "mine", taxonomy=rows)
         assert_refused(
@@ -153,7 +158,7 @@ class TestOwnSuite:
             "safe-embed data check",
         )
 
-    def test_too_few_prompts_for_k(self, cli: Cli, tmp_path: Path):
+    def test_too_few_prompts_for_k(self, cli: Cli, tmp_path: Path) -> None:
         rows = [{"text": f"prompt {i}", "category": "x"} for i in range(4)]
         suite = self.write(tmp_path / "mine", taxonomy=rows)
         assert_refused(
@@ -161,20 +166,20 @@ class TestOwnSuite:
         )
         assert not Path("runs").exists()
 
-    def test_a_category_with_one_prompt(self, cli: Cli, tmp_path: Path):
+    def test_a_category_with_one_prompt(self, cli: Cli, tmp_path: Path) -> None:
         rows = [{"text": f"prompt {i}", "category": "x" if i else "lonely"} for i in range(20)]
         suite = self.write(tmp_path / "mine", taxonomy=rows)
         assert_refused(cli("run", "--encoder", "fake", "--suite", suite), "'lonely' has 1")
 
-    def test_no_file_of_a_suite(self, cli: Cli, tmp_path: Path):
+    def test_no_file_of_a_suite(self, cli: Cli, tmp_path: Path) -> None:
         assert_refused(cli("run", "--suite", self.write(tmp_path / "mine")), "holds no suite")
 
-    def test_two_files_for_one_part(self, cli: Cli, tmp_path: Path):
+    def test_two_files_for_one_part(self, cli: Cli, tmp_path: Path) -> None:
         suite = self.write(tmp_path / "mine", pairs=[])
         (suite / "pairs.csv").touch()
         assert_refused(cli("run", "--suite", suite), "pairs.jsonl and pairs.csv; remove one")
 
-    def test_a_task_without_its_file(self, cli: Cli, tmp_path: Path):
+    def test_a_task_without_its_file(self, cli: Cli, tmp_path: Path) -> None:
         rows = [{"type": "t", "unsafe": "a", "safe": "b"}]
         suite = self.write(tmp_path / "mine", pairs=rows)
         assert_refused(
@@ -184,32 +189,34 @@ class TestOwnSuite:
 
 
 class TestRefused:
-    def test_unknown_encoder(self, cli: Cli):
-        assert_refused(cli("run", "--encoder", "minlm"), "unknown encoder 'minlm'", "did you mean minilm")
+    def test_unknown_encoder(self, cli: Cli) -> None:
+        assert_refused(
+            cli("run", "--encoder", "minlm"), "unknown encoder 'minlm'", "did you mean minilm"
+        )
 
-    def test_a_file_as_encoder(self, cli: Cli, tmp_path: Path):
+    def test_a_file_as_encoder(self, cli: Cli, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         assert_refused(cli("run", "--encoder", tmp_path / "file"), "is a file")
 
-    def test_a_directory_that_is_no_model(self, cli: Cli, tmp_path: Path):
+    def test_a_directory_that_is_no_model(self, cli: Cli, tmp_path: Path) -> None:
         assert_refused(cli("run", "--encoder", tmp_path), "no sentence encoder", "config.json")
 
-    def test_unknown_suite(self, cli: Cli):
+    def test_unknown_suite(self, cli: Cli) -> None:
         assert_refused(cli("run", "--suite", "papre"), "no suite 'papre'", "'paper'")
 
-    def test_a_missing_paper_file(self, cli: Cli, tmp_path: Path):
+    def test_a_missing_paper_file(self, cli: Cli, tmp_path: Path) -> None:
         assert_refused(
             cli("run", "--suite", "paper", "--data-dir", tmp_path), "xstest_aug.csv", "data fetch"
         )
 
-    def test_an_output_that_cannot_be_written(self, cli: Cli, tmp_path: Path):
+    def test_an_output_that_cannot_be_written(self, cli: Cli, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         done = cli("run", "--encoder", "fake", "--output", tmp_path / "file" / "run.json")
         assert_refused(done, "cannot write", "run")
 
     def test_a_cache_that_cannot_be_written(
         self, cli: Cli, tmp_path: Path, second_encoder: Path, monkeypatch: pytest.MonkeyPatch
-    ):
+    ) -> None:
         (tmp_path / "file").touch()
         monkeypatch.setenv("SAFE_EMBED_CACHE_DIR", str(tmp_path / "file" / "cache"))
         done = cli("run", "--encoder", second_encoder, "--output", tmp_path / "run.json")
@@ -217,11 +224,11 @@ class TestRefused:
         assert not (tmp_path / "run.json").exists()
         assert cli("run", "--encoder", second_encoder, "--no-cache").code == 0
 
-    def test_debug_shows_the_traceback(self, cli: Cli):
+    def test_debug_shows_the_traceback(self, cli: Cli) -> None:
         with pytest.raises(Exception, match="unknown encoder"):
             cli("--debug", "run", "--encoder", "minlm")
 
-    def test_not_a_run_file(self, tmp_path: Path):
+    def test_not_a_run_file(self, tmp_path: Path) -> None:
         path = tmp_path / "run.json"
         path.write_text('{"schema_version": 2}')
         with pytest.raises(Exception, match="no run file of schema version 1"):
@@ -229,7 +236,7 @@ class TestRefused:
 
 
 @pytest.mark.paper
-def test_paper_suite_with_minilm(cli: Cli, minilm: Path, paper_data: Path):
+def test_paper_suite_with_minilm(cli: Cli, minilm: Path, paper_data: Path) -> None:
     done = cli(
         "run", "--encoder", minilm, "--suite", "paper", "--data-dir", paper_data,
         "--task", "challenging", "--json",

@@ -65,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     hub: Hub
 
-    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_GET(self) -> None:
         hub = self.hub
         redirected = self.path.startswith("/storage/")
         prefix = "/storage/" if redirected else f"/{hub.model_id}/resolve/{hub.revision}/"

@@ -12,7 +12,7 @@ from safe_embed.vectors import normalize_rows
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=20), st.integers(0, 99))
-def test_agrees_with_a_loop(counts: list[int], seed: int):
+def test_agrees_with_a_loop(counts: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     originals = normalize_rows(rng.standard_normal((len(counts), 5)))
     edits = normalize_rows(rng.standard_normal((sum(counts), 5)))
@@ -26,7 +26,7 @@ def test_agrees_with_a_loop(counts: list[int], seed: int):
         start += count
 
 
-def test_order_of_edits_does_not_matter_and_scale_neither():
+def test_order_of_edits_does_not_matter_and_scale_neither() -> None:
     rng = np.random.default_rng(0)
     originals, edits = rng.standard_normal((1, 8)), rng.standard_normal((5, 8))
     first = max_cosines(edit_cosines(normalize_rows(originals), normalize_rows(edits), [5]), [5])
@@ -37,7 +37,7 @@ def test_order_of_edits_does_not_matter_and_scale_neither():
 
 
 @pytest.mark.parametrize("counts", [[2, 2], [3, 0], [1], [1, 1, 1]])
-def test_counts_that_do_not_fit_are_refused(counts: list[int]):
+def test_counts_that_do_not_fit_are_refused(counts: list[int]) -> None:
     rows = normalize_rows(np.ones((3, 2)))
     with pytest.raises(InputError, match="do not fit the counts"):
         edit_cosines(rows[:2], rows, counts)

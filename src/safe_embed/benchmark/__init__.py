@@ -5,7 +5,7 @@ from safe_embed.benchmark.baseline import (
     measure_average_similarity,
     split_head_tail,
 )
-from safe_embed.benchmark.evaluate import evaluate
+from safe_embed.benchmark.evaluation import evaluate
 from safe_embed.benchmark.results import (
     Evaluation,
     Item,

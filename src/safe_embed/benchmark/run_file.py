@@ -64,6 +64,7 @@ def load_items(run_path: Path) -> list[Item]:
     path = items_path(run_path)
     columns = datasets.read_parquet(path)
     try:
-        return [Item(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values())]
+        rows = zip(*columns.values(), strict=True)
+        return [Item(**dict(zip(columns, row, strict=True))) for row in rows]
     except TypeError:
         raise DataError(path, "does not hold the items of a run; make the run again") from None

@@ -1,7 +1,8 @@
-"""Safety-Taxonomy: do prompts of one harm lie together? (paper, section 3.4)
+"""Safety-Taxonomy: do prompts of one harm lie together?
 
-Categorical Purity of a prompt: the share of its k nearest other prompts that have its own
-category. Score: the mean by category, and the unweighted mean of the categories. Higher is better.
+Categorical Purity of a prompt (paper, section 3.4): the share of its k nearest other prompts that
+have its own category. Score: the mean by category, and the unweighted mean of the categories.
+Higher is better.
 """
 
 from __future__ import annotations
@@ -67,9 +68,7 @@ def safety_taxonomy(
     result = SafetyTaxonomy(
         n=len(prompts),
         k=k,
-        categorical_purity=float(
-            np.mean([one.categorical_purity for one in by_category.values()])
-        ),
+        categorical_purity=float(np.mean([one.categorical_purity for one in by_category.values()])),
         over_prompts=float(purity.mean()),
         chance=float(np.mean([one.chance for one in by_category.values()])),
         ci95=mean_of_means_interval(

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
+from safe_embed.benchmark.baseline import BaselinePrompts, split_head_tail
+from safe_embed.benchmark.results import TaskName
 from safe_embed.datasets import (
     DataSet,
+    Kind,
     RecordFile,
     Row,
     catalogue,
@@ -16,8 +19,6 @@ from safe_embed.datasets import (
     load_records,
     read_table,
 )
-from safe_embed.benchmark.baseline import BaselinePrompts, split_head_tail
-from safe_embed.benchmark.results import TaskName
 from safe_embed.errors import InputError
 from safe_embed.records import ContrastSet, Prompt, PromptPair
 
@@ -38,6 +39,11 @@ _DATA_SETS = {
         "contrast_sets": "contrast-sets",
         "taxonomy": "do-not-answer",
     },
+}
+_KINDS: dict[str, Kind] = {
+    "pairs": "pairs",
+    "contrast_sets": "contrast sets",
+    "taxonomy": "prompts",
 }
 _EXTENSIONS = (".jsonl", ".csv", ".parquet")
 
@@ -160,7 +166,7 @@ def _fetch_if_absent(row: DataSet, report: Callable[[str], None]) -> None:
 
 def _directory_suite(directory: Path, data_dir: Path | None) -> Suite:
     files = {}
-    for part, kind in (("pairs", "pairs"), ("contrast_sets", "contrast sets"), ("taxonomy", "prompts")):
+    for part, kind in _KINDS.items():
         if (path := _find(directory, part)) is not None:
             files[part] = load_records(path, kind)
     if not files:

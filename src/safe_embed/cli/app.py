@@ -34,7 +34,7 @@ app.add_typer(encoders_app, name="encoders")
 
 def _print_version(value: bool) -> None:
     if value:
-        from importlib.metadata import version  # noqa: PLC0415 - only for this option
+        from importlib.metadata import version  # only for this option
 
         typer.echo(f"safe-embed {version('safe-embed')}")
         raise typer.Exit
@@ -43,15 +43,13 @@ def _print_version(value: bool) -> None:
 @app.callback()
 def _options(
     *,
-    version: Annotated[  # noqa: ARG001 - its callback acts
+    version: Annotated[
         bool,
         typer.Option(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
-    debug: Annotated[  # noqa: ARG001 - `main` looks for it
-        bool, typer.Option(_DEBUG, help="Show the traceback of an error.")
-    ] = False,
+    debug: Annotated[bool, typer.Option(_DEBUG, help="Show the traceback of an error.")] = False,
 ) -> None:
     """Choose, improve and deploy a sentence encoder as a prompt-safety detector."""
 

@@ -44,8 +44,8 @@ def baseline(
     backend: BackendOption = None,
 ) -> None:
     """Measure an encoder's average similarity: the cosine of two arbitrary prompts."""
-    from safe_embed.benchmark import load_baseline, measure_average_similarity  # noqa: PLC0415
-    from safe_embed.encoders import load_encoder  # noqa: PLC0415
+    from safe_embed.benchmark import load_baseline, measure_average_similarity
+    from safe_embed.encoders import load_encoder
 
     prompts = load_baseline(data, data_dir=data_dir)
     loaded = load_encoder(

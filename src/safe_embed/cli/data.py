@@ -37,13 +37,13 @@ class KindOption(StrEnum):
 @data_app.command("list")
 def list_data(*, data_dir: DataDirOption = None, json_output: JsonOption = False) -> None:
     """List the data sets: what they are, their licence, and where they are."""
-    from safe_embed.datasets import catalogue  # noqa: PLC0415
+    from safe_embed.datasets import catalogue
 
     rows = catalogue.rows()
     if json_output:
         print_json(json.dumps([_fields(row, data_dir) for row in rows], indent=1))
         return
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table
 
     table = Table("data set", "holds", "rows", "licence", "where")
     for row in rows:
@@ -63,7 +63,7 @@ def info(
     json_output: JsonOption = False,
 ) -> None:
     """Show all that is known of one data set, and count its rows where it is present."""
-    from safe_embed.datasets import catalogue, check_file  # noqa: PLC0415
+    from safe_embed.datasets import catalogue, check_file
 
     row = catalogue.row(name)
     fields = _fields(row, data_dir)
@@ -97,7 +97,7 @@ def fetch(
     data_dir: DataDirOption = None,
 ) -> None:
     """Download the paper's data from pinned addresses and check its digests."""
-    from safe_embed.datasets import catalogue  # noqa: PLC0415
+    from safe_embed.datasets import catalogue
 
     rows = [catalogue.row(name) for name in names or []]
     for row in rows or [row for row in catalogue.rows() if row.fetchable]:
@@ -121,7 +121,7 @@ def check(
     json_output: JsonOption = False,
 ) -> None:
     """Check a file of pairs, contrast sets or prompts; exits with 1 when it has problems."""
-    from safe_embed.datasets import KINDS, check_file  # noqa: PLC0415
+    from safe_embed.datasets import KINDS, check_file
 
     wanted = next((one for one in KINDS if kind and one.replace(" ", "-") == kind.value), None)
     report = check_file(file, wanted)
@@ -134,7 +134,7 @@ def check(
 
 
 def _fields(row: DataSet, data_dir: Path | None) -> dict[str, object]:
-    from safe_embed.datasets import catalogue  # noqa: PLC0415
+    from safe_embed.datasets import catalogue
 
     path = catalogue.locate(row, data_dir)
     fields = row.model_dump(mode="json", exclude_none=True, exclude={"allow", "ignore"})
@@ -142,26 +142,31 @@ def _fields(row: DataSet, data_dir: Path | None) -> dict[str, object]:
 
 
 def _field_table(fields: dict[str, object]) -> RenderableType:
-    from rich.markup import escape  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    from rich.markup import escape
+    from rich.table import Table
 
     table = Table(show_header=False, box=None)
     for key, value in fields.items():
         if value in (None, {}):
             continue
+        text = str(value)
         if isinstance(value, dict):
-            value = "\n".join(f"{count:>5}  {name}" for name, count in value.items())
-        table.add_row(key.replace("_", " "), escape(str(value)))
+            text = "\n".join(f"{count:>5}  {name}" for name, count in value.items())
+        table.add_row(key.replace("_", " "), escape(text))
     return table
 
 
 def _report(report: CheckReport) -> RenderableType:
-    from rich.console import Group  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Group
+    from rich.text import Text
 
     counts = {"type": report.types, "category": report.categories, "label": report.labels}
     lines = [f"{report.path}: {report.n_records} {report.kind} can be used"]
-    lines += [f"  {count:>5}  {group} {name}" for group, of in counts.items() for name, count in of.items()]
+    lines += [
+        f"  {count:>5}  {group} {name}"
+        for group, of in counts.items()
+        for name, count in of.items()
+    ]
     lines += _listed("problem", report.problems) + _listed("warning", report.warnings)
     return Group(*(Text(line) for line in lines))
 

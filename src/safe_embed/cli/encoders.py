@@ -22,11 +22,11 @@ NameArgument = Annotated[str, typer.Argument(help="Name in the catalogue.", meta
 @encoders_app.command("list")
 def list_encoders(*, json_output: JsonOption = False) -> None:
     """List the encoders of the catalogue."""
-    from safe_embed.encoders import catalogue, weights  # noqa: PLC0415
+    from safe_embed.encoders import catalogue, weights
 
     rows = catalogue.rows()
     if json_output:
-        import json  # noqa: PLC0415
+        import json
 
         objects = [
             {**row.model_dump(mode="json"), "on_this_machine": weights.find(row) is not None}
@@ -34,7 +34,7 @@ def list_encoders(*, json_output: JsonOption = False) -> None:
         ]
         print_json(json.dumps(objects, indent=1))
         return
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table
 
     table = Table("encoder", "model", "dimension", "tokens", "size", "licence", "here")
     for row in rows:
@@ -54,7 +54,7 @@ def list_encoders(*, json_output: JsonOption = False) -> None:
 @encoders_app.command("info")
 def info(name: NameArgument, *, json_output: JsonOption = False) -> None:
     """Show all that is known of one encoder."""
-    from safe_embed.encoders import catalogue, weights  # noqa: PLC0415
+    from safe_embed.encoders import catalogue, weights
 
     row = catalogue.row(name)
     path = weights.find(row)
@@ -63,16 +63,18 @@ def info(name: NameArgument, *, json_output: JsonOption = False) -> None:
         "on_this_machine": str(path) if path else None,
     }
     if json_output:
-        import json  # noqa: PLC0415
+        import json
 
         print_json(json.dumps(fields, indent=1))
         return
-    from rich.markup import escape  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    from rich.markup import escape
+    from rich.table import Table
 
     table = Table(show_header=False, box=None)
     for key, value in fields.items():
-        text = "\n".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        text = (
+            "\n".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        )
         table.add_row(key.replace("_", " "), escape(str("no" if text is None else text)))
     print_result(table)
 
@@ -91,7 +93,7 @@ def fetch(
     ] = None,
 ) -> None:
     """Fetch an encoder's weights into the user's cache and check their digests."""
-    from safe_embed.encoders import catalogue, weights  # noqa: PLC0415
+    from safe_embed.encoders import catalogue, weights
 
     path = weights.fetch(catalogue.row(name), source=source, report=note)
     print_result(str(path))

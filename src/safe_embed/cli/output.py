@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,6 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-    from safe_embed.benchmark.embedded import Progress
 
 __all__ = ["note", "print_json", "print_result", "progress_bar"]
 
@@ -29,18 +27,18 @@ def print_json(text: str) -> None:
 
 def print_result(result: RenderableType) -> None:
     """A table or text on stdout; colours only on a terminal, and never with `NO_COLOR`."""
-    from rich.console import Console  # noqa: PLC0415 - not needed for --help
+    from rich.console import Console  # not needed for --help
 
     Console(highlight=False, emoji=False).print(result)
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Progress]:
+def progress_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
     """Gives a function to call with (done, total); draws a bar only on a terminal."""
     if not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
-    from rich.console import Console  # noqa: PLC0415 - not needed for --help
+    from rich.console import Console  # not needed for --help
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 

@@ -55,9 +55,7 @@ def run(
         list[Task] | None,
         typer.Option(help="Run only this task. Repeat for several.", show_default=False),
     ] = None,
-    k: Annotated[
-        int, typer.Option("--k", help="Neighbours in Categorical Purity.", min=1)
-    ] = 10,
+    k: Annotated[int, typer.Option("--k", help="Neighbours in Categorical Purity.", min=1)] = 10,
     average_similarity: Annotated[
         float | None,
         typer.Option(
@@ -82,9 +80,9 @@ def run(
     backend: BackendOption = None,
 ) -> None:
     """Measure encoders on Safety-Challenging, Safety-Contrast and Safety-Taxonomy."""
-    from safe_embed.benchmark import evaluate, load_suite, save_evaluation  # noqa: PLC0415
-    from safe_embed.encoders import load_encoder  # noqa: PLC0415
-    from safe_embed.reports import run_tables  # noqa: PLC0415
+    from safe_embed.benchmark import evaluate, load_suite, save_evaluation
+    from safe_embed.encoders import load_encoder
+    from safe_embed.reports import run_tables
 
     data = load_suite(suite, data_dir=data_dir, report=note)
     tasks = None if task is None else [_TASK_NAMES[name] for name in task]

@@ -74,7 +74,7 @@ _LABELS: tuple[Label, ...] = ("safe", "unsafe")
 
 
 def _sample(items: Sequence[object]) -> list[int]:
-    import numpy as np  # noqa: PLC0415 - so that naming a data set does not import it
+    import numpy as np  # so that naming a data set does not import it
 
     # The legacy generator, because pandas draws with it and NumPy keeps its stream for ever.
     generator = np.random.RandomState(SEED)

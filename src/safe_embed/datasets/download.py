@@ -91,7 +91,7 @@ def download(
 
 @contextmanager
 def _only_process(destination: Path) -> Iterator[Path]:
-    import filelock  # noqa: PLC0415
+    import filelock
 
     path = destination.with_name(f".{destination.name}.lock")
     lock = filelock.FileLock(path, timeout=LOCK_TIMEOUT_S)
@@ -114,7 +114,7 @@ def _client(given: httpx2.Client | None) -> Iterator[httpx2.Client]:
     if given is not None:
         yield given
         return
-    import httpx2  # noqa: PLC0415 - only a download needs it
+    import httpx2  # only a download needs it
 
     timeout = httpx2.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     with httpx2.Client(timeout=timeout, follow_redirects=True) as client:
@@ -124,8 +124,8 @@ def _client(given: httpx2.Client | None) -> Iterator[httpx2.Client]:
 def _fetch(
     transfer: _Transfer, client: httpx2.Client, destination: Path, sleep: Callable[[float], None]
 ) -> None:
-    import httpx2  # noqa: PLC0415
-    import tenacity  # noqa: PLC0415
+    import httpx2
+    import tenacity
 
     remedy = f"check the network and try again, or put the file at {destination} yourself"
     retrying = tenacity.Retrying(
@@ -163,7 +163,7 @@ class _Transfer:
 
     def attempt(self, client: httpx2.Client) -> None:
         """Fetches what is missing, and returns when the part file is whole and right."""
-        import httpx2  # noqa: PLC0415
+        import httpx2
 
         start = self.part.stat().st_size if self.part.exists() else 0
         if start and sha256_of(self.part) == self.sha256:

@@ -63,7 +63,7 @@ def read_parquet(path: Path | str) -> dict[str, list[Any]]:
 @contextmanager
 def _reading(path: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
     """Gives a connection and the SQL of the file's table."""
-    import duckdb  # noqa: PLC0415 - takes a tenth of a second, and only Parquet needs it
+    import duckdb  # takes a tenth of a second, and only Parquet needs it
 
     # A glob character in the name stands for itself, and `name=value` folders are no columns.
     name = "".join(f"[{char}]" if char in "*?[" else char for char in str(path.absolute()))
@@ -101,7 +101,7 @@ def write_parquet(path: Path | str, columns: Mapping[str, Sequence[Any] | NDArra
         StorageError: the file cannot be written.
         ValueError: no columns, columns of different lengths, or unusable names.
     """
-    import duckdb  # noqa: PLC0415
+    import duckdb
 
     path = Path(path)
     values = [[_plain(value) for value in column] for column in columns.values()]
@@ -172,7 +172,7 @@ def _sql_type(name: str, values: list[Any]) -> str:
 
 
 def _connect() -> duckdb.DuckDBPyConnection:
-    import duckdb  # noqa: PLC0415
+    import duckdb
 
     # Nothing is fetched behind the user's back: an extension that is missing is an error.
     offline = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}

@@ -124,7 +124,7 @@ class EmbeddingCache:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.executemany(
                     "INSERT OR IGNORE INTO embeddings VALUES (?, ?, ?)",
-                    zip(keys, map(zlib.crc32, blobs), blobs, strict=True),
+                    zip(keys, map(_checksum, keys, blobs), blobs, strict=True),
                 )
                 connection.execute("COMMIT")
 
@@ -252,10 +252,15 @@ def _select(
             (wanted,),
         ):
             sound = isinstance(vector, bytes) and len(vector) == n_bytes
-            if not sound or zlib.crc32(vector) != checksum:
+            if not sound or _checksum(key, vector) != checksum:
                 raise _damaged(path, "a vector does not match its checksum")
             found[key] = vector
     return found
+
+
+def _checksum(key: str, vector: bytes) -> int:
+    """Over both: a damaged index may point from a sound key to the sound vector of another."""
+    return zlib.crc32(vector, zlib.crc32(key.encode()))
 
 
 def _may_change(path: Path) -> bool:

@@ -76,7 +76,8 @@ class FakeEncoder:
             for word in re.findall(r"\w+", text.lower()) or [""]:
                 counts[row, _slot(word)] += 1
         lengths = np.sqrt((counts**2).sum(axis=1, keepdims=True))
-        return (counts / lengths).astype(np.float32)
+        embeddings: NDArray[np.float32] = (counts / lengths).astype(np.float32)
+        return embeddings
 
 
 def _slot(word: str) -> int:

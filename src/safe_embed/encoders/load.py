@@ -9,7 +9,7 @@ from pathlib import Path
 from safe_embed.encoders import catalogue, weights
 from safe_embed.encoders.base import Encoder
 from safe_embed.encoders.catalogue import EncoderRow
-from safe_embed.errors import EncoderError, InputError, UnknownNameError
+from safe_embed.errors import InputError, UnknownNameError
 from safe_embed.files import cache_dir
 
 __all__ = ["BACKENDS", "FAKE_ENCODER", "load_encoder"]
@@ -64,7 +64,7 @@ def load_encoder(
     encoder = _load(str(name), backend, device, batch_size, report)
     if not cache or encoder.name == FAKE_ENCODER:
         return encoder
-    from safe_embed.encoders.cache import CachedEncoder, EmbeddingCache  # noqa: PLC0415
+    from safe_embed.encoders.cache import CachedEncoder, EmbeddingCache
 
     return CachedEncoder(encoder, EmbeddingCache(cache_dir() / "embeddings"))
 
@@ -77,7 +77,7 @@ def _load(
     report: Callable[[str], None],
 ) -> Encoder:
     if name == FAKE_ENCODER:
-        from safe_embed.encoders.fake import FakeEncoder  # noqa: PLC0415
+        from safe_embed.encoders.fake import FakeEncoder
 
         return FakeEncoder()
     row = catalogue.find(name)
@@ -111,8 +111,8 @@ def _directory(name: str) -> Path:
 
 
 def _load_onnx(request: _Request) -> Encoder:
-    from safe_embed.encoders.modeldir import read_model_dir  # noqa: PLC0415
-    from safe_embed.encoders.onnx_encoder import OnnxEncoder  # noqa: PLC0415
+    from safe_embed.encoders.modeldir import read_model_dir
+    from safe_embed.encoders.onnx_encoder import OnnxEncoder
 
     row = request.row
     return OnnxEncoder(
@@ -125,7 +125,7 @@ def _load_onnx(request: _Request) -> Encoder:
 
 
 def _load_sentence_transformers(request: _Request) -> Encoder:
-    from safe_embed.encoders.sentence_transformers_encoder import (  # noqa: PLC0415
+    from safe_embed.encoders.sentence_transformers_encoder import (
         SentenceTransformersEncoder,
     )
 

@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from safe_embed.errors import EncoderError
 from safe_embed.files import sha256_of
@@ -37,7 +37,8 @@ _OLD_POOLING_KEYS = {
 }
 # These architectures number positions from the padding id + 1 on.
 _OFFSET_TYPES = frozenset({"roberta", "xlm-roberta", "mpnet"})
-_LONGEST = 10**9  # tokenizer_config.json writes 1e30 for "no limit"
+_LONGEST = 10**9
+_SHORTEST = 3  # the two special tokens and one more
 
 
 class UnsupportedModelError(EncoderError):
@@ -107,19 +108,19 @@ def read_model_dir(
         UnsupportedModelError: a module, pooling or file format that only sentence-transformers has.
         EncoderError: no sentence encoder, or a damaged one; names the file.
     """
+    pooling_folder = _check_modules(path)
     config = _read_config(path)
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
         raise EncoderError(f"{path / 'config.json'}: model_type must be a name, got {model_type!r}")
     _require_files(path)
-    pooling_dir = _check_modules(path)
     return ModelDir(
         path=path,
         config=config,
         model_type=model_type,
         dimension=whole_number(config, "hidden_size", path),
-        pooling=pooling or _read_pooling(path, pooling_dir),
-        max_tokens=_read_max_tokens(path, config),
+        pooling=pooling or _read_pooling(path, pooling_folder),
+        max_tokens=_read_max_tokens(path, config, model_type),
         lower_case=bool(_read_json(path / "sentence_bert_config.json").get("do_lower_case", False)),
         prompt=_read_prompt(path) if prompt is None else prompt,
         weights_digest=_digest(path / "model.safetensors"),
@@ -184,9 +185,9 @@ def _check_modules(path: Path) -> str | None:
         return None
     modules = _parse_json(path / "modules.json")
     try:
-        names = [module["type"].rsplit(".", 1)[-1] for module in modules]
-        folders = [module["path"] for module in modules]
-    except (TypeError, KeyError, AttributeError) as error:
+        names = [str(module["type"]).rsplit(".", 1)[-1] for module in modules]
+        folders = [str(module["path"]) for module in modules]
+    except (TypeError, KeyError) as error:
         raise EncoderError(
             f"{path / 'modules.json'}: must be a list of modules with type and path"
         ) from error
@@ -194,7 +195,7 @@ def _check_modules(path: Path) -> str | None:
         raise UnsupportedModelError(path, f"the module list {', '.join(names) or '(empty)'}")
     if folders[0]:
         raise UnsupportedModelError(path, f"a transformer in the folder {folders[0]}")
-    return str(folders[1])
+    return folders[1]
 
 
 def _read_pooling(path: Path, folder: str | None) -> Pooling:
@@ -213,21 +214,24 @@ def _read_pooling(path: Path, folder: str | None) -> Pooling:
         raise UnsupportedModelError(path, f"the pooling {mode!r}")
     if not settings.get("include_prompt", True):
         raise UnsupportedModelError(path, "pooling that leaves the prompt out")
-    pooling: Pooling = mode
-    return pooling
+    return cast("Pooling", mode)
 
 
-def _read_max_tokens(path: Path, config: Mapping[str, Any]) -> int:
+def _read_max_tokens(path: Path, config: Mapping[str, Any], model_type: str) -> int:
     """The length that sentence-transformers cuts at, and never more than there are positions."""
     stated = _read_json(path / "sentence_bert_config.json").get("max_seq_length")
     if stated is None:
         stated = _read_json(path / "tokenizer_config.json").get("model_max_length")
     if stated is None:
         stated = _LONGEST
-    if not isinstance(stated, int | float) or stated < 3:
-        raise EncoderError(f"{path}: the longest text must be 3 tokens or more, got {stated!r}")
     positions = whole_number(config, "max_position_embeddings", path)
-    return int(min(stated, positions - position_offset(config, str(config["model_type"]))))
+    room = positions - position_offset(config, model_type)
+    if not isinstance(stated, int | float) or min(stated, room) < _SHORTEST:
+        raise EncoderError(
+            f"{path}: a text must be allowed {_SHORTEST} tokens or more, got max_seq_length "
+            f"{stated!r} and max_position_embeddings {positions}"
+        )
+    return int(min(stated, room))
 
 
 def _read_prompt(path: Path) -> str:
@@ -254,7 +258,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     return value
 
 
-def _parse_json(file: Path) -> Any:
+def _parse_json(file: Path) -> Any:  # noqa: ANN401 - whatever the file holds
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:

@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
@@ -19,6 +19,9 @@ from safe_embed.encoders.onnx_graph import GRAPH_VERSION, build_graph
 from safe_embed.encoders.texts import checked_texts
 from safe_embed.errors import EncoderError, InputError, StorageError
 from safe_embed.files import atomic_directory, cache_dir
+
+if TYPE_CHECKING:
+    import onnx
 
 __all__ = ["OnnxEncoder"]
 
@@ -150,7 +153,7 @@ class OnnxEncoder:
         """Token ids of shape (batch, length) to embeddings of shape (batch, d)."""
         try:
             embeddings: NDArray[np.float32] = self._session.run(None, {"input_ids": token_ids})[0]
-        except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no base of their own
+        except Exception as error:  # onnxruntime's errors have no base of their own
             raise EncoderError(
                 f"{self._name}: the model failed on a text of {token_ids.shape[1]} tokens "
                 f"({_first_line(error)}); do tokenizer.json and config.json belong together?"
@@ -161,7 +164,7 @@ class OnnxEncoder:
 def _load_tokenizer(model: ModelDir) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_file(str(model.tokenizer_path))
-    except Exception as error:  # noqa: BLE001 - tokenizers raises bare Exception
+    except Exception as error:  # tokenizers raises bare Exception
         raise EncoderError(
             f"{model.tokenizer_path}: damaged ({_first_line(error)}); fetch the model again"
         ) from error
@@ -189,12 +192,12 @@ def _load_session(
     try:
         _save(graph, directory)
     except StorageError:
-        source: Any = graph.SerializeToString()
+        source: str | bytes = _in_memory(model, graph)
     else:
         source = str(directory / _GRAPH_FILE)
     try:
         return _open(source, device, threads)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         raise EncoderError(
             f"{model.path}: onnxruntime cannot load the graph ({_first_line(error)})"
         ) from error
@@ -221,8 +224,8 @@ def _open(source: str | bytes, device: str, threads: int | None) -> onnxruntime.
     return onnxruntime.InferenceSession(source, options, providers=_PROVIDERS[device])
 
 
-def _save(graph: Any, directory: Path) -> None:
-    import onnx  # noqa: PLC0415 - only needed where a graph was just built
+def _save(graph: onnx.ModelProto, directory: Path) -> None:
+    import onnx  # not for a cached graph: it would cost a third of the start
 
     with atomic_directory(directory) as temporary:
         onnx.save_model(
@@ -233,6 +236,17 @@ def _save(graph: Any, directory: Path) -> None:
         )
         # onnx makes it private, and the cache may be shared.
         (temporary / _TENSOR_FILE).chmod((temporary / _GRAPH_FILE).stat().st_mode)
+
+
+def _in_memory(model: ModelDir, graph: onnx.ModelProto) -> bytes:
+    try:
+        serialized: bytes = graph.SerializeToString()
+    except Exception as error:  # protobuf's limit of 2 GiB; its errors differ between versions
+        raise EncoderError(
+            f"{model.path}: too large to run without a cache on disk; set SAFE_EMBED_CACHE_DIR to "
+            "a directory that can be written"
+        ) from error
+    return serialized
 
 
 def _graph_key(model: ModelDir) -> str:

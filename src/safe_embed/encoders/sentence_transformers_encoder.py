@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,8 +115,8 @@ class SentenceTransformersEncoder:
 
 def _load(source: Path | str, device: str, revision: str | None) -> SentenceTransformer:
     try:
-        import torch  # noqa: PLC0415 - an extra
-        from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - an extra
+        import torch  # an extra
+        from sentence_transformers import SentenceTransformer  # an extra
     except ImportError as error:
         raise MissingExtraError("torch", needed_for="the sentence-transformers backend") from error
     if device not in ("cpu", "cuda"):
@@ -132,7 +133,7 @@ def _load(source: Path | str, device: str, revision: str | None) -> SentenceTran
                 local_files_only=Path(source).is_dir(),
                 model_kwargs={"use_safetensors": True},
             )
-    except Exception as error:  # noqa: BLE001 - whatever the libraries below it raise
+    except Exception as error:  # whatever the libraries below it raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EncoderError(f"{source}: sentence-transformers cannot load it: {reason}") from error
     return model.float()  # weights may be stored as float16
@@ -140,8 +141,7 @@ def _load(source: Path | str, device: str, revision: str | None) -> SentenceTran
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    from transformers.utils import logging  # noqa: PLC0415 - an extra
-
+    logging = import_module("transformers.utils.logging")  # an extra, and without types
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -164,7 +164,7 @@ def _fingerprint(source: Path | str, model: SentenceTransformer, revision: str |
 
 
 def _files_read(directory: Path) -> list[Path]:
-    """The files that can change an embedding; read-me files and other formats of the weights not."""
+    """The files that can change an embedding: no read-me, no other formats of the weights."""
     return sorted(
         file
         for file in directory.rglob("*")

@@ -95,13 +95,11 @@ def fetch(row: EncoderRow, *, source: Path | None = None, report: Report = _LOGG
     with _storage_errors(home), _alone(row):
         if not _problem(row, home):  # another process was faster
             return home
-        if source is not None:
-            _publish(row, source)
-        else:
-            staging = home.with_name(f".{row.name}.{row.revision[:12]}.part")
+        staging = home.with_name(f".{row.name}.{row.revision[:12]}.part")
+        if source is None:
             _bring(row, staging, report)
-            _publish(row, staging)
-            shutil.rmtree(staging, ignore_errors=True)
+        _publish(row, source or staging)
+        shutil.rmtree(staging, ignore_errors=True)
     report(f"{row.name} is in {home}")
     return home
 
@@ -140,7 +138,7 @@ def _storage_errors(home: Path) -> Iterator[None]:
 @contextmanager
 def _alone(row: EncoderRow) -> Iterator[None]:
     """Lets one process at a time write this encoder, and sweeps up after one that was killed."""
-    import filelock  # noqa: PLC0415
+    import filelock
 
     parent = _home(row).parent
     parent.mkdir(parents=True, exist_ok=True)
@@ -207,9 +205,9 @@ def _part(staging: Path, name: str) -> Path:
 
 
 def _bring_from_hub(row: EncoderRow, staging: Path, report: Report) -> None:
-    import httpx2  # noqa: PLC0415
-    from huggingface_hub import constants, get_session, get_token, hf_hub_url  # noqa: PLC0415
-    from huggingface_hub.errors import OfflineModeIsEnabled  # noqa: PLC0415
+    import httpx2
+    from huggingface_hub import constants, get_session, get_token, hf_hub_url
+    from huggingface_hub.errors import OfflineModeIsEnabled
 
     hub = f"the model hub at {constants.ENDPOINT}"
     report(f"fetching {row.model_id} ({row.size_mb} MB) from {hub}")
@@ -236,7 +234,7 @@ def _download(
     client: httpx2.Client, url: str, headers: dict[str, str], part: Path, read_timeout_s: float
 ) -> None:
     """Appends to a partial file what is missing; a cut line is resumed while it brings bytes."""
-    import httpx2  # noqa: PLC0415
+    import httpx2
 
     timeout = httpx2.Timeout(read_timeout_s, connect=min(read_timeout_s, _CONNECT_TIMEOUT_S))
     reached = -1
@@ -258,7 +256,7 @@ def _download(
 
 
 def _append(response: httpx2.Response, part: Path) -> None:
-    from huggingface_hub.utils.tqdm import tqdm  # noqa: PLC0415
+    from huggingface_hub.utils.tqdm import tqdm
 
     if response.status_code not in (200, 206):
         why = response.headers.get("x-error-code", response.reason_phrase)
@@ -272,7 +270,7 @@ def _append(response: httpx2.Response, part: Path) -> None:
         total=start + int(length) if length else None, initial=start, desc=part.stem, **on_terminal
     )
     with bar, part.open("ab" if resumes else "wb") as file:
-        for block in response.iter_bytes(_BLOCK):
+        for block in response.iter_bytes():
             file.write(block)
             bar.update(len(block))
 

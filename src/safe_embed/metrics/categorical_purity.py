@@ -1,4 +1,4 @@
-"""Categorical Purity: do a prompt's nearest neighbours share its category? (paper, section 3.4)."""
+"""Categorical Purity (paper, section 3.4): do the nearest neighbours share the category?"""
 
 from __future__ import annotations
 

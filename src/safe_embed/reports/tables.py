@@ -44,15 +44,16 @@ def run_tables(runs: Sequence[Run]) -> RenderableType:
         runs: runs on the same suite with the same tasks, at least one.
     """
     names = [run.encoder.name for run in runs]
+    tasks = [run.tasks for run in runs]
     parts: list[RenderableType] = []
-    if challenging := [_challenging(one) for run in runs if (one := run.tasks.safety_challenging)]:
+    if challenging := [_challenging(pairs) for one in tasks if (pairs := one.safety_challenging)]:
         title = "Safety-Challenging: normalised similarity of look-alike pairs, lower is better"
         parts += [title, _task_table("type", "all pairs", PAIR_TYPES, names, challenging), ""]
-    if contrast := [_contrast(one) for run in runs if (one := run.tasks.safety_contrast)]:
+    if contrast := [_contrast(edits) for one in tasks if (edits := one.safety_contrast)]:
         title = "Safety-Contrast: boundary similarity to safe edits, lower is better"
         table = _task_table("category", "all prompts", HARM_CATEGORIES, names, contrast)
         parts += [title, table, ""]
-    if taxonomy := [_taxonomy(one) for run in runs if (one := run.tasks.safety_taxonomy)]:
+    if taxonomy := [_taxonomy(purity) for one in tasks if (purity := one.safety_taxonomy)]:
         k = runs[0].settings.k
         title = f"Safety-Taxonomy: Categorical Purity of the {k} nearest, higher is better"
         table = _task_table("category", "mean of categories", HARM_CATEGORIES, names, taxonomy)
@@ -136,6 +137,9 @@ def _summary(runs: Sequence[Run]) -> Table:
             escape(run.encoder.name),
             f"{run.encoder.average_similarity:.3f}",
             run.encoder.average_similarity_source.partition(":")[0],
-            *("-" if score is None else f"{score:.3f}" for score in (challenging, contrast, taxonomy)),
+            *(
+                "-" if score is None else f"{score:.3f}"
+                for score in (challenging, contrast, taxonomy)
+            ),
         )
     return table

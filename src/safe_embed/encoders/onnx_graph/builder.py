@@ -12,6 +12,8 @@ from onnx import helper, numpy_helper
 
 __all__ = ["GraphBuilder"]
 
+Attribute = int | float | str | Sequence[int]
+
 _OPSET = 20  # the first with Gelu
 _IR_VERSION = 9  # the first that goes with it, so that every onnxruntime we allow reads it
 
@@ -26,25 +28,35 @@ class GraphBuilder:
     def constant(self, values: NDArray[Any], name: str | None = None) -> str:
         """Adds an array; contiguous, in its own dtype."""
         name = name or f"constant_{len(self._constants)}"
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        self._constants.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
     def integers(self, *values: int) -> str:
         """Adds an int64 array of shape (number of values,)."""
         return self.constant(np.array(values, dtype=np.int64))
 
-    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
+    def scalar(self, value: int) -> str:
+        """Adds an int64 array of shape ()."""
+        return self.constant(np.array(value, dtype=np.int64))
+
+    def add(self, operator: str, *inputs: str, **attributes: Attribute) -> str:
         """Adds an operator with one output."""
         return self.add_many(operator, *inputs, outputs=1, **attributes)[0]
 
     def add_many(
-        self, operator: str, *inputs: str, outputs: int, **attributes: Any
+        self, operator: str, *inputs: str, outputs: int, **attributes: Attribute
     ) -> Sequence[str]:
         """Adds an operator with several outputs."""
         name = f"{operator}_{len(self._nodes)}"
         names = [f"{name}_out{index}" for index in range(outputs)]
-        self._nodes.append(helper.make_node(operator, inputs, names, name=name, **attributes))
+        node = helper.make_node(operator, inputs, names, name=name)
+        node.attribute.extend(helper.make_attribute(*item) for item in sorted(attributes.items()))
+        self._nodes.append(node)
         return names
+
+    def as_integers(self, x: str) -> str:
+        """Adds a cast to int64."""
+        return self.add("Cast", x, to=int(onnx.TensorProto.INT64))
 
     def linear(self, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
         """Adds x W^T + b for x of shape (rows, in) and W of shape (out, in)."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["build_graph"]
 
 # hidden_act -> ONNX operator and its attributes.
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, tuple[str, dict[str, str]]] = {
     "gelu": ("Gelu", {"approximate": "none"}),
     "gelu_python": ("Gelu", {"approximate": "none"}),
     "gelu_new": ("Gelu", {"approximate": "tanh"}),
@@ -52,7 +52,7 @@ class _Parts:
     architecture: Architecture
 
     def dense(self, x: str, name: str, n_in: int, n_out: int) -> str:
-        """x W^T + b with the tensors called `name`."""
+        """Dense layer x W^T + b with the tensors called `name`."""
         return self.graph.linear(
             x,
             self.weights.take(f"{name}.weight", n_out, n_in),
@@ -80,7 +80,7 @@ def build_graph(model: ModelDir) -> onnx.ModelProto:
         UnsupportedModelError: an architecture, activation or number format that is not built here.
         EncoderError: config.json and the tensors contradict each other, or the file is damaged.
     """
-    from safe_embed.encoders.onnx_graph.builder import GraphBuilder  # noqa: PLC0415 - brings onnx
+    from safe_embed.encoders.onnx_graph.builder import GraphBuilder  # brings onnx
 
     architecture, sizes = architecture_of(model), sizes_of(model)
     if sizes.activation not in _ACTIVATIONS:
@@ -121,16 +121,13 @@ def _embeddings(parts: _Parts, shape: str) -> str:
 
 
 def _numbers_after_padding(parts: _Parts) -> str:
-    """padding + (how many real tokens up to here); a padding token itself gets `padding`."""
+    """Numbers a token padding + (real tokens up to it), and a padding token itself `padding`."""
     graph = parts.graph
     padding = graph.integers(parts.sizes.padding)
     is_padding = graph.add("Equal", "input_ids", padding)
-    is_real = graph.add("Cast", graph.add("Not", is_padding), to=_INT64)
-    count = graph.add("CumSum", is_real, graph.integers(1))
+    is_real = graph.as_integers(graph.add("Not", is_padding))
+    count = graph.add("CumSum", is_real, graph.scalar(1))
     return graph.add("Add", graph.add("Mul", count, is_real), padding)
-
-
-_INT64 = 7  # onnx.TensorProto.INT64, without importing onnx
 
 
 def _relative_bias(parts: _Parts, shape: str) -> str | None:
@@ -147,8 +144,7 @@ def _relative_bias(parts: _Parts, shape: str) -> str | None:
     distances = np.arange(-(sizes.positions - 1), sizes.positions)
     by_distance = table[_buckets(distances, sizes.relative_buckets)].T
     length = graph.add("Squeeze", graph.add("Gather", shape, graph.integers(1)))
-    zero, one = (graph.constant(np.array(value, dtype=np.int64)) for value in (0, 1))
-    column = graph.add("Range", zero, length, one)
+    column = graph.add("Range", graph.scalar(0), length, graph.scalar(1))
     row = graph.add("Unsqueeze", column, graph.integers(1))
     distance = graph.add("Sub", column, row)
     index = graph.add("Add", distance, graph.integers(sizes.positions - 1))
@@ -237,14 +233,14 @@ def _pooling(parts: _Parts, model: ModelDir, x: str, shape: str) -> str:
         # Over the last axis: onnxruntime sums a middle one in another order when the batch is 1.
         by_value = graph.add("Transpose", x, perm=[0, 2, 1])
         return graph.add("ReduceMean", by_value, graph.integers(2), keepdims=0)
-    first = graph.add("Gather", x, graph.constant(np.array(0, dtype=np.int64)), axis=1)
+    first = graph.add("Gather", x, graph.scalar(0), axis=1)
     if model.pooling == "cls":
         return first
     return graph.add("Tanh", parts.dense(first, "pooler.dense", hidden, hidden))
 
 
 def _unit_length(parts: _Parts, x: str) -> str:
-    """x / max(|x|, 1e-12), row by row."""
+    """Divides each row: x / max(|x|, 1e-12)."""
     graph = parts.graph
     norm = graph.add("ReduceL2", x, graph.integers(1), keepdims=1)
     smallest = graph.constant(np.array(_SMALLEST_NORM, dtype=np.float32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,26 @@ _DTYPES = frozenset({"F32", "F16", "F64"})
 _OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}
 
 
+class _TensorSlice(Protocol):
+    def get_shape(self) -> list[int]: ...
+
+    def get_dtype(self) -> str: ...
+
+
+class _TensorFile(Protocol):
+    """What is used of `safetensors.safe_open`, which has no types of its own."""
+
+    def keys(self) -> list[str]: ...
+
+    def get_slice(self, name: str) -> _TensorSlice: ...
+
+    def get_tensor(self, name: str) -> NDArray[Any]: ...
+
+
 class Weights:
     """An open file of tensors; made by `open_weights`."""
 
-    def __init__(self, path: Path, file: safe_open, prefix: str) -> None:
+    def __init__(self, path: Path, file: _TensorFile, prefix: str) -> None:
         self._path = path
         self._file = file
         self._stored_names = {_bare_name(name, prefix): name for name in file.keys()}  # noqa: SIM118
@@ -72,7 +89,7 @@ def open_weights(path: Path, prefix: str) -> Iterator[Weights]:
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            yield Weights(path, file, prefix)
+            yield Weights(path, cast("_TensorFile", file), prefix)
     except (SafetensorError, OSError) as error:
         raise EncoderError(
             f"{path}: damaged or truncated ({error}); fetch the model again"
