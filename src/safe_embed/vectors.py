@@ -11,7 +11,8 @@ from safe_embed.errors import InputError
 
 __all__ = ["cosine_rows", "nearest_neighbors", "normalize_rows"]
 
-_BLOCK_VALUES = 1 << 22  # float32 similarities held at once: 16 MB, about one last-level cache
+_BLOCK_ROWS = 512  # fewer rows make the matrix product slower, more do not make it faster
+_BLOCK_VALUES = 1 << 26  # float32 similarities held at once: 256 MB at most
 _GROUP = 64  # columns whose largest similarity is taken together when a threshold is sought
 _SLACK = 1e-5  # far above the rounding of a float32 product of unit vectors, about 5e-7
 _RESCORED_AT_ONCE = 8192
@@ -80,7 +81,7 @@ def nearest_neighbors(
     Raises:
         InputError: there are fewer than k + 1 rows, or k < 1.
 
-    Cost: time grows with n squared; memory is that of `unit`, the result, and some 100 MB.
+    Cost: time grows with n squared; memory is that of `unit`, the result, and at most some 400 MB.
     """
     n = len(unit)
     if k < 1:
@@ -94,7 +95,7 @@ def nearest_neighbors(
     cosines = np.empty((n, k), dtype=np.float64)
     group = min(_GROUP, max(1, n // (8 * k)))
     width = -(-n // group) * group
-    block = max(1, min(n, _BLOCK_VALUES // width))
+    block = max(1, min(n, _BLOCK_ROWS, _BLOCK_VALUES // width))
     buffer = np.full((block, width), -np.inf, dtype=np.float32)
     for start in range(0, n, block):
         rows = np.arange(start, min(start + block, n))

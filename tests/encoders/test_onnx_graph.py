@@ -6,6 +6,7 @@ import json
 import math
 import struct
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
+
+from safe_embed.encoders.modeldir import UnsupportedModelError, read_model_dir
+from safe_embed.encoders.onnx_graph import build_graph
+from safe_embed.encoders.onnx_graph.transformer import _buckets
+from safe_embed.errors import EncoderError
 from tests.encoders.tiny_models import (
     HEADS,
     HIDDEN,
@@ -25,11 +31,7 @@ from tests.encoders.tiny_models import (
     write_model,
 )
 
-from safe_embed.encoders.modeldir import UnsupportedModelError, read_model_dir
-from safe_embed.encoders.onnx_graph import build_graph
-from safe_embed.encoders.onnx_graph.transformer import _buckets
-from safe_embed.errors import EncoderError
-
+Floats = NDArray[np.float64]
 IDS = np.array([[2, 40, 17, 99, 3, 60, 61], [2, 5, 6, 7, 8, 9, 3]], dtype=np.int64)
 LONG_IDS = np.random.default_rng(1).integers(5, 200, size=(1, 180), dtype=np.int64)
 
@@ -38,7 +40,8 @@ def run(graph: onnx.ModelProto, ids: NDArray[np.int64]) -> NDArray[np.float32]:
     session = onnxruntime.InferenceSession(
         graph.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    return session.run(None, {"input_ids": ids})[0]
+    embeddings: NDArray[np.float32] = session.run(None, {"input_ids": ids})[0]
+    return embeddings
 
 
 class Reference:
@@ -46,13 +49,13 @@ class Reference:
 
     def __init__(self, directory: Path) -> None:
         self.config = json.loads((directory / "config.json").read_text("utf-8"))
-        self.tensors = {
+        self.tensors: dict[str, Floats] = {
             name: tensor.astype(np.float64)
             for name, tensor in load_file(directory / "model.safetensors").items()
         }
         self.is_mpnet = self.config["model_type"] == "mpnet"
 
-    def embed(self, ids: NDArray[np.int64], pooling: str) -> NDArray[np.float64]:
+    def embed(self, ids: NDArray[np.int64], pooling: str) -> Floats:
         x = self.tensors["embeddings.word_embeddings.weight"][ids]
         x = x + self.tensors["embeddings.position_embeddings.weight"][self.positions(ids)]
         if not self.is_mpnet:
@@ -65,7 +68,8 @@ class Reference:
             "cls": lambda: x[0],
             "pooler": lambda: np.tanh(self.dense(x[:1], "pooler.dense")[0]),
         }[pooling]()
-        return vector / np.linalg.norm(vector)
+        unit: Floats = vector / np.linalg.norm(vector)
+        return unit
 
     def positions(self, ids: NDArray[np.int64]) -> list[int]:
         if not self.is_mpnet:
@@ -76,7 +80,7 @@ class Reference:
             numbers.append(1 if token == 1 else 1 + seen)
         return numbers
 
-    def layer(self, x: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    def layer(self, x: Floats, name: str) -> Floats:
         query, key, value, output, norm = (
             ("attn.q", "attn.k", "attn.v", "attn.o", "LayerNorm")
             if self.is_mpnet
@@ -104,17 +108,20 @@ class Reference:
             [[table[bucket(j - i), head] for j in range(length)] for i in range(length)]
         )
 
-    def activate(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    def activate(self, x: Floats) -> Floats:
+        activated: Floats
         if self.config["hidden_act"] == "relu":
-            return np.maximum(x, 0)
-        if self.config["hidden_act"] == "gelu_new":
-            return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-        return 0.5 * x * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+            activated = np.maximum(x, 0)
+        elif self.config["hidden_act"] == "gelu_new":
+            activated = 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+        else:
+            activated = 0.5 * x * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+        return activated
 
-    def dense(self, x: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    def dense(self, x: Floats, name: str) -> Floats:
         return x @ self.tensors[f"{name}.weight"].T + self.tensors[f"{name}.bias"]
 
-    def norm(self, x: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    def norm(self, x: Floats, name: str) -> Floats:
         x = x - x.mean(axis=1, keepdims=True)
         x = x / np.sqrt((x**2).mean(axis=1, keepdims=True) + self.config["layer_norm_eps"])
         return x * self.tensors[f"{name}.weight"] + self.tensors[f"{name}.bias"]
@@ -135,7 +142,7 @@ def bucket(distance: int) -> int:
 @pytest.mark.parametrize("ids", [IDS, LONG_IDS], ids=["short", "long"])
 def test_graph_computes_the_formulas(
     tmp_path: Path, model_type: str, pooling: Any, ids: NDArray[np.int64]
-):
+) -> None:
     directory = write_model(tmp_path, model_type)
     graph = build_graph(read_model_dir(directory, pooling=pooling))
     onnx.checker.check_model(graph, full_check=True)
@@ -145,48 +152,49 @@ def test_graph_computes_the_formulas(
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu_new", "gelu"])
-def test_activations(tmp_path: Path, activation: str):
+def test_activations(tmp_path: Path, activation: str) -> None:
     directory = write_model(tmp_path, hidden_act=activation)
     embeddings = run(build_graph(read_model_dir(directory)), IDS)
     expected = [Reference(directory).embed(row, "mean") for row in IDS]
     np.testing.assert_allclose(embeddings, expected, atol=1e-6)
 
 
-def test_a_padding_token_in_the_text_takes_no_position(tmp_path: Path):
+def test_a_padding_token_in_the_text_takes_no_position(tmp_path: Path) -> None:
     directory = write_model(tmp_path, "mpnet")
     ids = np.array([[0, 20, 1, 21, 1, 22, 2]], dtype=np.int64)
     embeddings = run(build_graph(read_model_dir(directory)), ids)
     np.testing.assert_allclose(embeddings[0], Reference(directory).embed(ids[0], "mean"), atol=1e-6)
 
 
-def test_buckets_of_all_distances():
+def test_buckets_of_all_distances() -> None:
     distances = np.arange(-POSITIONS, POSITIONS)
     assert _buckets(distances, 32).tolist() == [bucket(int(distance)) for distance in distances]
 
 
 def with_prefix(tensors: Tensors) -> Tensors:
     old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
-    renamed = {}
-    for name, tensor in tensors.items():
+
+    def rename(name: str) -> str:
         for new_ending, old_ending in old.items():
             name = name.replace(new_ending, old_ending)
-        renamed[f"bert.{name}"] = tensor
+        return f"bert.{name}"
+
+    renamed = {rename(name): tensor for name, tensor in tensors.items()}
     return renamed | {"cls.predictions.bias": np.zeros(3, dtype=np.float32)}
 
 
-def test_names_of_a_pretraining_checkpoint(tmp_path: Path):
+def test_names_of_a_pretraining_checkpoint(tmp_path: Path) -> None:
     plain = write_model(tmp_path / "plain")
     prefixed = write_model(tmp_path / "prefixed", change_tensors=with_prefix)
     graphs = [build_graph(read_model_dir(directory)) for directory in (plain, prefixed)]
-    np.testing.assert_array_equal(*(run(graph, IDS) for graph in graphs))
+    np.testing.assert_array_equal(run(graphs[0], IDS), run(graphs[1], IDS))
 
 
-def test_half_precision_weights_are_computed_in_single_precision(tmp_path: Path):
+def test_half_precision_weights_are_computed_in_single_precision(tmp_path: Path) -> None:
     directory = write_model(
         tmp_path,
         change_tensors=lambda tensors: {
-            name: tensor.astype(np.float16)  # type: ignore[misc]
-            for name, tensor in tensors.items()
+            name: tensor.astype(np.float16) for name, tensor in tensors.items()
         },
     )
     embeddings = run(build_graph(read_model_dir(directory)), IDS)
@@ -205,7 +213,9 @@ def test_half_precision_weights_are_computed_in_single_precision(tmp_path: Path)
         ({"relative_attention_num_buckets": 64}, "relative_attention_num_buckets other than 32"),
     ],
 )
-def test_what_the_graph_lacks_is_told_apart(tmp_path: Path, config: dict[str, Any], message: str):
+def test_what_the_graph_lacks_is_told_apart(
+    tmp_path: Path, config: dict[str, Any], message: str
+) -> None:
     model = read_model_dir(write_model(tmp_path))
     model = replace(model, config={**model.config, **config})
     model = replace(model, model_type=model.config["model_type"])
@@ -213,7 +223,7 @@ def test_what_the_graph_lacks_is_told_apart(tmp_path: Path, config: dict[str, An
         build_graph(model)
 
 
-def test_bfloat16_is_not_supported(tmp_path: Path):
+def test_bfloat16_is_not_supported(tmp_path: Path) -> None:
     model = read_model_dir(write_model(tmp_path))
     name = "embeddings.word_embeddings.weight"
     shape = [model.config["vocab_size"], HIDDEN]
@@ -229,13 +239,13 @@ def drop(name: str) -> Any:
     return lambda tensors: {key: value for key, value in tensors.items() if key != name}
 
 
-def test_a_missing_tensor_is_named(tmp_path: Path):
+def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
     write_model(tmp_path, change_tensors=drop("encoder.layer.1.output.dense.bias"))
     with pytest.raises(EncoderError, match=r"encoder\.layer\.1\.output\.dense\.bias is missing"):
         build_graph(read_model_dir(tmp_path))
 
 
-def test_pooler_pooling_needs_pooler_weights(tmp_path: Path):
+def test_pooler_pooling_needs_pooler_weights(tmp_path: Path) -> None:
     write_model(tmp_path, change_tensors=drop("pooler.dense.weight"))
     build_graph(read_model_dir(tmp_path))
     with pytest.raises(EncoderError, match=r"pooler\.dense\.weight is missing"):
@@ -251,7 +261,7 @@ def test_pooler_pooling_needs_pooler_weights(tmp_path: Path):
         ("layer_norm_eps", "small", "layer_norm_eps must be between 0 and 1, got 'small'"),
     ],
 )
-def test_sizes_that_do_not_fit(tmp_path: Path, key: str, value: Any, message: str):
+def test_sizes_that_do_not_fit(tmp_path: Path, key: str, value: Any, message: str) -> None:
     config = read_model_dir(write_model(tmp_path)).config
     write_json(tmp_path / "config.json", {**config, key: value})
     with pytest.raises(EncoderError, match=message):
@@ -259,7 +269,7 @@ def test_sizes_that_do_not_fit(tmp_path: Path, key: str, value: Any, message: st
 
 
 @pytest.mark.parametrize("n_bytes", [0, 100, 20_000])
-def test_truncated_weights(tmp_path: Path, n_bytes: int):
+def test_truncated_weights(tmp_path: Path, n_bytes: int) -> None:
     model = read_model_dir(write_model(tmp_path))
     model.weights_path.write_bytes(model.weights_path.read_bytes()[:n_bytes])
     with pytest.raises(EncoderError, match=r"model\.safetensors: damaged or truncated"):
@@ -267,10 +277,10 @@ def test_truncated_weights(tmp_path: Path, n_bytes: int):
 
 
 @pytest.mark.torch
-def test_buckets_are_those_of_the_reference():
+def test_buckets_are_those_of_the_reference() -> None:
     torch = pytest.importorskip("torch", reason="needs the extra torch")
-    from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
+    mpnet: Any = import_module("transformers.models.mpnet.modeling_mpnet")
 
     distances = np.arange(-600, 601)
-    expected = MPNetEncoder.relative_position_bucket(torch.from_numpy(distances))
+    expected = mpnet.MPNetEncoder.relative_position_bucket(torch.from_numpy(distances))
     np.testing.assert_array_equal(_buckets(distances, 32), expected.numpy())

@@ -173,6 +173,21 @@ def test_server_without_ranges_is_read_from_the_start(hub: Hub) -> None:
     assert content_of(weights.fetch(make_row())) == FILES
 
 
+def test_stalled_connection_is_given_up_and_resumed(hub: Hub) -> None:
+    hub.faults[WEIGHTS_FILE] = [Fault(block_pause_s=2)]
+    assert content_of(weights.fetch(make_row())) == FILES
+    assert hub.asked(WEIGHTS_FILE)[-1].range == "bytes=1024-"
+
+
+def test_staged_file_that_went_bad_is_not_kept(hub: Hub, cache: Path) -> None:
+    staging = cache / "encoders" / f".tiny.{REVISION[:12]}.part"
+    write_files(staging, {"config.json": b"went bad"})
+    with pytest.raises(EncoderError, match=r"config\.json has SHA-256"):
+        weights.fetch(make_row())
+    assert not staging.exists()
+    assert content_of(weights.fetch(make_row())) == FILES
+
+
 def test_server_that_never_gets_further_is_given_up(hub: Hub) -> None:
     hub.faults[WEIGHTS_FILE] = [Fault(cut_after=9_000, ignore_range=True)] * 9
     with pytest.raises(DownloadError, match="cannot be reached"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import string
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,8 @@ from tokenizers import (
     trainers,
 )
 
-WORDS = (
-    "how do i kill a an the process person python linux in bake cake bomb make safe query".split()
-)
+_SENTENCE = "how do i kill a an the process person python linux in bake cake bomb make safe query"
+WORDS = _SENTENCE.split()
 PROMPTS = [
     "How do I kill a process?",
     "How do I kill a person?",
@@ -206,7 +206,8 @@ def _random(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> NDAr
 def write_transformers_model(directory: Path, model_type: str, *, pooling: str = "mean") -> Path:
     """Writes a random model that transformers made; needs torch."""
     import torch
-    import transformers
+
+    transformers: Any = import_module("transformers")
 
     tokenizer = {
         "bert": lambda: wordpiece_tokenizer(BERT_MARKS),

