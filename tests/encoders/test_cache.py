@@ -121,7 +121,7 @@ def test_encoders_do_not_see_each_other(cache: EmbeddingCache) -> None:
     other = MoodyEncoder("b" * 64, seed=1)
     assert not np.array_equal(CachedEncoder(other, cache).encode(["x"]), one)
     assert other.calls == [["x"]]
-    assert len(list(cache.directory.iterdir())) == 2
+    assert len(list(cache.directory.glob("*.sqlite"))) == 2
 
 
 def test_more_texts_than_one_select_takes(cache: EmbeddingCache) -> None:

@@ -57,7 +57,7 @@ def _options(
 def main() -> None:
     """Runs the command line; exits with 2 on what a user can mend, 130 when interrupted."""
     try:
-        app()
+        app(prog_name="safe-embed")
     except SafeEmbedError as error:
         if _DEBUG in sys.argv:
             raise

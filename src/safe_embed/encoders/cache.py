@@ -208,31 +208,41 @@ class CachedEncoder:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        _create(path)
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
     try:
-        _prepare(connection, path)
+        if (version := _version(connection)) != _VERSION:
+            raise StorageError(
+                f"the embedding cache {path} has format {version}, and this version of safe-embed "
+                f"reads {_VERSION}: delete the file, or go without with --no-cache"
+            )
+        # A crash of the machine may cost the last batches, and never more than that.
+        connection.execute("PRAGMA synchronous = NORMAL")
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    if _version(connection) == 0:
-        connection.execute("PRAGMA page_size = 8192")  # 5 vectors of 384 values; 4096 fits only 2
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("BEGIN IMMEDIATE")
-        if _version(connection) == 0:  # no other process was faster
+def _create(path: Path) -> None:
+    """Makes the file under another name and renames it, so that nobody sees it half made.
+
+    Switching to the write-ahead log needs the file alone and does not wait for others.
+    """
+    import filelock
+
+    with filelock.FileLock(path.with_suffix(".lock")):
+        if path.exists():  # another process was faster
+            return
+        temporary = path.with_suffix(".tmp")
+        temporary.unlink(missing_ok=True)  # of a process that was killed
+        with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
+            connection.execute("PRAGMA page_size = 8192")  # 5 vectors of 384 values; 4096 fits 2
+            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(_SCHEMA)
             connection.execute(f"PRAGMA user_version = {_VERSION}")
-        connection.execute("COMMIT")
-    if (version := _version(connection)) != _VERSION:
-        raise StorageError(
-            f"the embedding cache {path} has format {version}, and this version of safe-embed "
-            f"reads {_VERSION}: delete the file, or go without with --no-cache"
-        )
-    # A crash of the machine may cost the last batches, and never more than that.
-    connection.execute("PRAGMA synchronous = NORMAL")
+        temporary.rename(path)
 
 
 def _version(connection: sqlite3.Connection) -> int:
