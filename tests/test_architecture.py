@@ -37,8 +37,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "onnx": ("encoders/onnx_graph", "encoders/onnx_encoder.py"),
     "onnxruntime": ("encoders/onnx_encoder.py",),
     "tokenizers": ("encoders/onnx_encoder.py",),
-    "huggingface_hub": ("encoders/weights.py",),
-    "httpx2": ("datasets/", "encoders/weights.py"),
+    "huggingface_hub": ("encoders/weight_sources.py",),
+    "httpx2": ("datasets/", "encoders/weight_sources.py"),
     "duckdb": ("datasets/parquet.py",),
     "sqlite3": ("encoders/cache.py",),
     "rich": ("reports", "cli"),
@@ -165,4 +165,4 @@ def test_start_imports_nothing_heavy(statement: str) -> None:
 def test_modules_and_functions_stay_small() -> None:
     for path in FILES:
         lines = path.read_text("utf-8").splitlines()
-        assert len(lines) <= 320, f"{place(path)} has {len(lines)} lines"
+        assert len(lines) <= 310, f"{place(path)} has {len(lines)} lines"

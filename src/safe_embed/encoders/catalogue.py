@@ -14,6 +14,7 @@ from safe_embed.errors import UnknownNameError
 
 __all__ = [
     "DEFAULT_ENCODER",
+    "TOKENIZER_FILE",
     "WEIGHTS_FILE",
     "EncoderRow",
     "WheelSource",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 DEFAULT_ENCODER = "minilm"
+TOKENIZER_FILE = "tokenizer.json"
 WEIGHTS_FILE = "model.safetensors"
 """The one file of a row that holds its weights; its digest tells which encoder a directory is."""
 
@@ -65,7 +67,7 @@ class EncoderRow(BaseModel):
         model_id: repository on the model hub.
         revision: commit of that repository, 40 hex digits.
         backend: the engine that runs it.
-        pooling: overrides the pooling that the model's own files declare; None: as they say.
+        pooling: how token vectors become one; what the model's own files say is not asked.
         dimension: number of values in one embedding.
         max_tokens: a longer text is cut to this many tokens.
         size_mb: download size in MB (10^6 bytes).
@@ -82,7 +84,7 @@ class EncoderRow(BaseModel):
     model_id: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
     backend: Literal["onnx", "sentence-transformers"]
-    pooling: Literal["mean", "cls", "pooler"] | None = None
+    pooling: Literal["mean", "cls", "pooler"]
     dimension: PositiveInt
     max_tokens: PositiveInt
     size_mb: PositiveInt

@@ -22,8 +22,8 @@ class _Request:
     """What a backend needs to know."""
 
     directory: Path
-    name: str
     row: EncoderRow | None
+    """The catalogue row that was asked for by name; its files have been verified."""
     device: str
     batch_size: int | None
 
@@ -41,8 +41,8 @@ def load_encoder(
 
     Args:
         name: a name of the catalogue (its weights are fetched if they are not on this machine),
-            a directory as sentence-transformers saves it, or `fake`. A directory whose weights
-            are those of a catalogue row is recognised as that row.
+            a directory as sentence-transformers saves it, or `fake`. A directory with the weights,
+            tokenizer and settings of a catalogue row is recognised as it by the engine.
         backend: `onnx` or `sentence-transformers`; by default the one of the catalogue row, and
             for a directory `onnx` where the engine knows its architecture.
         device: `cpu` or `cuda`.
@@ -81,19 +81,9 @@ def _load(
 
         return FakeEncoder()
     row = catalogue.find(name)
-    if row is not None:
-        directory = weights.fetch(row, report=report)
-    else:
-        directory = _directory(name)
-        row = weights.recognize(directory)
-    request = _Request(
-        directory=directory,
-        name=row.name if row else directory.resolve().name,
-        row=row,
-        device=device,
-        batch_size=batch_size,
-    )
-    return BACKENDS[backend or (row.backend if row else "onnx")](request)
+    directory = weights.fetch(row, report=report) if row else _directory(name)
+    load = BACKENDS[backend or (row.backend if row else "onnx")]
+    return load(_Request(directory=directory, row=row, device=device, batch_size=batch_size))
 
 
 def _directory(name: str) -> Path:
@@ -115,9 +105,18 @@ def _load_onnx(request: _Request) -> Encoder:
     from safe_embed.encoders.onnx_encoder import OnnxEncoder
 
     row = request.row
+    if row is not None:
+        model = read_model_dir(
+            request.directory,
+            pooling=row.pooling,
+            weights_digest=row.files[catalogue.WEIGHTS_FILE],
+        )
+    else:
+        model = read_model_dir(request.directory)
+        row = weights.recognize(model)
     return OnnxEncoder(
-        read_model_dir(request.directory, pooling=row.pooling if row else None),
-        name=request.name,
+        model,
+        name=row.name if row else request.directory.resolve().name,
         published_average_similarity=row.published_average_similarity if row else None,
         device=request.device,
         batch_size=request.batch_size,
@@ -125,14 +124,12 @@ def _load_onnx(request: _Request) -> Encoder:
 
 
 def _load_sentence_transformers(request: _Request) -> Encoder:
-    from safe_embed.encoders.sentence_transformers_encoder import (
-        SentenceTransformersEncoder,
-    )
+    from safe_embed.encoders.sentence_transformers_encoder import SentenceTransformersEncoder
 
     row = request.row
     return SentenceTransformersEncoder(
         request.directory,
-        name=request.name,
+        name=row.name if row else request.directory.resolve().name,
         published_average_similarity=row.published_average_similarity if row else None,
         device=request.device,
         batch_size=request.batch_size,

@@ -102,7 +102,11 @@ class ModelDir:
 
 
 def read_model_dir(
-    path: Path, *, pooling: Pooling | None = None, prompt: str | None = None
+    path: Path,
+    *,
+    pooling: Pooling | None = None,
+    prompt: str | None = None,
+    weights_digest: str | None = None,
 ) -> ModelDir:
     """Reads the settings of a directory and digests its files.
 
@@ -110,6 +114,7 @@ def read_model_dir(
         path: a directory as sentence-transformers or transformers saves it.
         pooling: used instead of what the directory says.
         prompt: used instead of what the directory says; "" for none.
+        weights_digest: SHA-256 of model.safetensors where the caller has just computed it.
 
     Raises:
         UnsupportedModelError: a module, pooling or file format that only sentence-transformers has.
@@ -130,7 +135,7 @@ def read_model_dir(
         max_tokens=_read_max_tokens(path, config, model_type),
         lower_case=bool(_read_json(path / "sentence_bert_config.json").get("do_lower_case", False)),
         prompt=_read_prompt(path) if prompt is None else prompt,
-        weights_digest=_digest(path / "model.safetensors"),
+        weights_digest=weights_digest or _digest(path / "model.safetensors"),
         tokenizer_digest=_digest(path / "tokenizer.json"),
     )
 
