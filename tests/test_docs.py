@@ -91,3 +91,9 @@ def test_every_page_is_linked_from_the_readme_or_another_page():
     linked |= {path.resolve() for folder in linked if folder.is_dir() for path in folder.iterdir()}
     unlinked = [page_name(page) for page in PAGES[1:] if page.resolve() not in linked]
     assert not unlinked
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    readme = (REPOSITORY / "README.md").read_text("utf-8")
+    (command,) = re.findall(r"^\$ (.*pytest)$", readme, re.MULTILINE)
+    assert command in (REPOSITORY / ".ci" / "run").read_text("utf-8").splitlines()

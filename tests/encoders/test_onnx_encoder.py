@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -261,7 +262,17 @@ def test_a_graph_that_never_loads_is_an_error(
     monkeypatch.setattr(onnx_encoder, "_open", fail)
     with pytest.raises(EncoderError, match=r"cannot load the graph \(no such operator\)"):
         OnnxEncoder(model, name="tiny")
-    assert len(builds) == 1
+    assert len(builds) == 2  # once for the cache, once in memory
+
+
+def test_a_damaged_graph_that_cannot_be_removed_is_passed_by(
+    model: ModelDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = OnnxEncoder(model, name="tiny").encode(PROMPTS)
+    path = graph_directory() / "tensors.bin"
+    path.write_bytes(bytes(path.stat().st_size))
+    monkeypatch.setattr(onnx_encoder, "shutil", SimpleNamespace(rmtree=lambda *_, **__: None))
+    np.testing.assert_array_equal(OnnxEncoder(model, name="tiny").encode(PROMPTS), expected)
 
 
 def test_without_a_cache_the_graph_is_built_in_memory(

@@ -148,7 +148,7 @@ def test_graph_computes_the_formulas(
     onnx.checker.check_model(graph, full_check=True)
     ids = ids % 100 if model_type == "mpnet" else ids
     expected = [Reference(directory).embed(row, pooling) for row in ids]
-    np.testing.assert_allclose(run(graph, ids), expected, atol=1e-6)
+    np.testing.assert_allclose(run(graph, ids), expected, atol=3e-6)
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu_new", "gelu"])
@@ -156,14 +156,14 @@ def test_activations(tmp_path: Path, activation: str) -> None:
     directory = write_model(tmp_path, hidden_act=activation)
     embeddings = run(build_graph(read_model_dir(directory)), IDS)
     expected = [Reference(directory).embed(row, "mean") for row in IDS]
-    np.testing.assert_allclose(embeddings, expected, atol=1e-6)
+    np.testing.assert_allclose(embeddings, expected, atol=3e-6)
 
 
 def test_a_padding_token_in_the_text_takes_no_position(tmp_path: Path) -> None:
     directory = write_model(tmp_path, "mpnet")
     ids = np.array([[0, 20, 1, 21, 1, 22, 2]], dtype=np.int64)
     embeddings = run(build_graph(read_model_dir(directory)), ids)
-    np.testing.assert_allclose(embeddings[0], Reference(directory).embed(ids[0], "mean"), atol=1e-6)
+    np.testing.assert_allclose(embeddings[0], Reference(directory).embed(ids[0], "mean"), atol=3e-6)
 
 
 def test_buckets_of_all_distances() -> None:
@@ -200,7 +200,7 @@ def test_half_precision_weights_are_computed_in_single_precision(tmp_path: Path)
     embeddings = run(build_graph(read_model_dir(directory)), IDS)
     assert embeddings.dtype == np.float32
     expected = [Reference(directory).embed(row, "mean") for row in IDS]
-    np.testing.assert_allclose(embeddings, expected, atol=1e-6)
+    np.testing.assert_allclose(embeddings, expected, atol=3e-6)
 
 
 @pytest.mark.parametrize(

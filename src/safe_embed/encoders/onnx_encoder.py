@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -20,9 +20,6 @@ from safe_embed.encoders.onnx_graph import GRAPH_VERSION, build_graph
 from safe_embed.encoders.texts import checked_texts
 from safe_embed.errors import EncoderError, InputError, StorageError
 from safe_embed.files import atomic_directory, cache_dir, sha256_of
-
-if TYPE_CHECKING:
-    import onnx
 
 __all__ = ["OnnxEncoder"]
 
@@ -190,14 +187,15 @@ def _load_session(
             return _open_checked(directory, device, threads)
         except Exception:  # noqa: BLE001 - damaged in whatever way
             shutil.rmtree(directory, ignore_errors=True)
-    graph = build_graph(model)
     try:
-        _save(graph, directory)
-        return _open(str(directory / _GRAPH_FILE), device, threads)
-    except Exception:  # noqa: BLE001 - not written, or a damaged one could not be replaced
-        serialized = _in_memory(model, graph)
+        _build_into(directory, model)
+        return _open_checked(directory, device, threads)
+    except EncoderError:
+        raise
+    except Exception:  # noqa: BLE001 - not writable, or a damaged one could not be replaced
+        graph = _build_in_memory(model)
     try:
-        return _open(serialized, device, threads)
+        return _open(graph, device, threads)
     except Exception as error:
         raise EncoderError(
             f"{model.path}: onnxruntime cannot load the graph ({_first_line(error)})"
@@ -242,12 +240,12 @@ def _open(source: str | bytes, device: str, threads: int | None) -> onnxruntime.
     return onnxruntime.InferenceSession(source, options, providers=_PROVIDERS[device])
 
 
-def _save(graph: onnx.ModelProto, directory: Path) -> None:
+def _build_into(directory: Path, model: ModelDir) -> None:
     import onnx  # not for a cached graph: it would cost a third of the start
 
     with atomic_directory(directory) as temporary:
         onnx.save_model(
-            graph,
+            build_graph(model),
             str(temporary / _GRAPH_FILE),
             save_as_external_data=True,
             location=_TENSOR_FILE,
@@ -257,7 +255,8 @@ def _save(graph: onnx.ModelProto, directory: Path) -> None:
         (temporary / _DIGEST_FILE).write_text(_digests(temporary), "utf-8")
 
 
-def _in_memory(model: ModelDir, graph: onnx.ModelProto) -> bytes:
+def _build_in_memory(model: ModelDir) -> bytes:
+    graph = build_graph(model)
     try:
         serialized: bytes = graph.SerializeToString()
     except Exception as error:  # protobuf's limit of 2 GiB; its errors differ between versions

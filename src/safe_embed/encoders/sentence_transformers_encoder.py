@@ -61,6 +61,7 @@ class SentenceTransformersEncoder:
         self._published_average_similarity = published_average_similarity
         self._batch_size = batch_size or _DEFAULT_BATCH_SIZE
         self._fingerprint = _fingerprint(source, self._model, revision)
+        self._dimension: int = self._encode([""]).shape[1]
 
     @property
     def name(self) -> str:
@@ -75,7 +76,7 @@ class SentenceTransformersEncoder:
     @property
     def dimension(self) -> int:
         """Number of values in one embedding."""
-        return len(self._encode([""])[0])
+        return self._dimension
 
     @property
     def published_average_similarity(self) -> float | None:
