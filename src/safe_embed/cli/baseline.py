@@ -18,7 +18,13 @@ from safe_embed.cli.options import (
     NoCacheOption,
     SeedOption,
 )
-from safe_embed.cli.output import note, print_json, print_result, progress_bar
+from safe_embed.cli.output import (
+    interruptible,
+    note,
+    print_json,
+    print_result,
+    progress_bar,
+)
 
 __all__ = ["baseline"]
 
@@ -56,7 +62,8 @@ def baseline(
         cache=not no_cache,
         report=note,
     )
-    with progress_bar(f"embedding with {loaded.name}") as progress:
+    again = "the same command starts anew"
+    with interruptible(again), progress_bar(f"embedding with {loaded.name}") as progress:
         measured = measure_average_similarity(loaded, prompts, seed=seed, progress=progress)
     if json_output:
         fields = {

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["note", "print_json", "print_result", "progress_bar"]
+__all__ = ["interruptible", "note", "print_json", "print_result", "progress_bar"]
 
 
 def note(message: str) -> None:
@@ -30,6 +30,16 @@ def print_result(result: RenderableType) -> None:
     from rich.console import Console  # not needed for --help
 
     Console(highlight=False, emoji=False).print(result)
+
+
+@contextmanager
+def interruptible(how_to_go_on: str) -> Iterator[None]:
+    """Turns Ctrl-C into a line that says how to go on, and exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        note(f"safe-embed: interrupted; {how_to_go_on}")
+        raise typer.Exit(130) from None
 
 
 @contextmanager

@@ -19,7 +19,13 @@ from safe_embed.cli.options import (
     NoCacheOption,
     SeedOption,
 )
-from safe_embed.cli.output import note, print_json, print_result, progress_bar
+from safe_embed.cli.output import (
+    interruptible,
+    note,
+    print_json,
+    print_result,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
     from safe_embed.benchmark import TaskName
@@ -96,7 +102,8 @@ def run(
             cache=not no_cache,
             report=note,
         )
-        with progress_bar(f"embedding with {loaded.name}") as progress:
+        again = "the same command goes on from the cache" if not no_cache else "nothing was saved"
+        with interruptible(again), progress_bar(f"embedding with {loaded.name}") as progress:
             evaluation = evaluate(
                 loaded,
                 data,
