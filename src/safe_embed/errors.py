@@ -5,6 +5,7 @@ SafeEmbedError
 │   ├── UnknownNameError   no encoder, data set, suite or task has that name
 │   └── DataError          a data file: names the file, the row and the remedy
 ├── EncoderError           weights that are missing, damaged or not a sentence encoder
+│   └── UnsupportedModelError  a sound model that the engine cannot run
 ├── DownloadError          a file could not be fetched, or has the wrong digest
 ├── StorageError           a cache or output file could not be read or written
 └── MissingExtraError      an optional part of the package is not installed
@@ -28,6 +29,7 @@ __all__ = [
     "SafeEmbedError",
     "StorageError",
     "UnknownNameError",
+    "UnsupportedModelError",
 ]
 
 
@@ -69,6 +71,16 @@ class DataError(InputError):
 
 class EncoderError(SafeEmbedError):
     """An encoder cannot be loaded, or returned something that is no embedding."""
+
+
+class UnsupportedModelError(EncoderError):
+    """A sound directory that the engine cannot run, but sentence-transformers may."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{path}: {reason} is not supported by the engine; "
+            "the sentence-transformers backend may load it"
+        )
 
 
 class DownloadError(SafeEmbedError):

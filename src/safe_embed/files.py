@@ -84,6 +84,9 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     try:
         with _storage_errors(path):
             yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _flush_to_disk(file)
             temporary.chmod(0o777 & ~_umask())  # mkdtemp makes it private
             try:
                 temporary.rename(path)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from safe_embed.encoders.modeldir import UnsupportedModelError, read_model_dir
-from safe_embed.errors import EncoderError
+from safe_embed.encoders.modeldir import read_model_dir
+from safe_embed.errors import EncoderError, UnsupportedModelError
 from safe_embed.files import sha256_of
 from tests.encoders.tiny_models import HIDDEN, POSITIONS, write_json, write_model, write_modules
 

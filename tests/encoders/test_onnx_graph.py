@@ -17,10 +17,10 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from safe_embed.encoders.modeldir import UnsupportedModelError, read_model_dir
+from safe_embed.encoders.modeldir import read_model_dir
 from safe_embed.encoders.onnx_graph import build_graph
 from safe_embed.encoders.onnx_graph.transformer import _buckets
-from safe_embed.errors import EncoderError
+from safe_embed.errors import EncoderError, UnsupportedModelError
 from tests.encoders.tiny_models import (
     HEADS,
     HIDDEN,

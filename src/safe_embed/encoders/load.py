@@ -9,7 +9,7 @@ from pathlib import Path
 from safe_embed.encoders import catalogue, weights
 from safe_embed.encoders.base import Encoder
 from safe_embed.encoders.catalogue import EncoderRow
-from safe_embed.errors import InputError, UnknownNameError
+from safe_embed.errors import InputError, UnknownNameError, UnsupportedModelError
 from safe_embed.files import cache_dir
 
 __all__ = ["BACKENDS", "FAKE_ENCODER", "load_encoder"]
@@ -44,7 +44,7 @@ def load_encoder(
             a directory as sentence-transformers saves it, or `fake`. A directory with the weights,
             tokenizer and settings of a catalogue row is recognised as it by the engine.
         backend: `onnx` or `sentence-transformers`; by default the one of the catalogue row, and
-            for a directory `onnx` where the engine knows its architecture.
+            for a directory `onnx` where the engine can run it, else `sentence-transformers`.
         device: `cpu` or `cuda`.
         batch_size: most texts in one batch; the backend chooses when None.
         cache: keep embeddings in the user's cache directory and look them up there.
@@ -82,8 +82,16 @@ def _load(
         return FakeEncoder()
     row = catalogue.find(name)
     directory = weights.fetch(row, report=report) if row else _directory(name)
-    load = BACKENDS[backend or (row.backend if row else "onnx")]
-    return load(_Request(directory=directory, row=row, device=device, batch_size=batch_size))
+    request = _Request(directory=directory, row=row, device=device, batch_size=batch_size)
+    if row is not None:
+        backend = backend or row.backend
+    if backend is not None:
+        return BACKENDS[backend](request)
+    try:
+        return _load_onnx(request)
+    except UnsupportedModelError as error:
+        report(f"{error}; trying it")
+        return _load_sentence_transformers(request)
 
 
 def _directory(name: str) -> Path:

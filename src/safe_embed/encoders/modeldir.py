@@ -19,13 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from safe_embed.errors import EncoderError
+from safe_embed.errors import EncoderError, UnsupportedModelError
 from safe_embed.files import sha256_of
 
 __all__ = [
     "ModelDir",
     "Pooling",
-    "UnsupportedModelError",
     "padding_id",
     "read_model_dir",
     "whole_number",
@@ -46,19 +45,6 @@ _OLD_POOLING_KEYS = {
 _OFFSET_TYPES = frozenset({"roberta", "xlm-roberta", "mpnet"})
 _LONGEST = 10**9
 _SHORTEST = 3  # the two special tokens and one more
-
-
-class UnsupportedModelError(EncoderError):
-    """A sound directory that the engine cannot run, but sentence-transformers may.
-
-    Every other `EncoderError` of this module is a defect of the directory.
-    """
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(
-            f"{path}: {reason} is not supported by the engine; "
-            "the sentence-transformers backend may load it"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

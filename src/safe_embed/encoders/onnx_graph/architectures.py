@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from safe_embed.encoders.modeldir import ModelDir, UnsupportedModelError, padding_id, whole_number
-from safe_embed.errors import EncoderError
+from safe_embed.encoders.modeldir import ModelDir, padding_id, whole_number
+from safe_embed.errors import EncoderError, UnsupportedModelError
 
 __all__ = ["ARCHITECTURES", "GRAPH_VERSION", "Architecture", "Sizes", "architecture_of", "sizes_of"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from safe_embed.encoders.modeldir import ModelDir, UnsupportedModelError
+from safe_embed.encoders.modeldir import ModelDir
 from safe_embed.encoders.onnx_graph.architectures import (
     Architecture,
     Sizes,
@@ -21,6 +21,7 @@ from safe_embed.encoders.onnx_graph.architectures import (
     sizes_of,
 )
 from safe_embed.encoders.onnx_graph.weights import Weights, open_weights
+from safe_embed.errors import UnsupportedModelError
 
 if TYPE_CHECKING:
     import onnx

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from safe_embed.encoders.modeldir import UnsupportedModelError
-from safe_embed.errors import EncoderError
+from safe_embed.errors import EncoderError, UnsupportedModelError
 
 __all__ = ["Weights", "open_weights"]
 

@@ -1,0 +1,272 @@
+"""One POST to an embeddings API: address, key, retries, and what went wrong in plain words."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from safe_embed.encoders.openai_answers import TransientError, one_line, read_json
+from safe_embed.errors import EncoderError, InputError
+from safe_embed.secrets import Secret
+
+if TYPE_CHECKING:
+    import httpx2
+    import tenacity
+
+__all__ = ["OPENAI_HOST", "Address", "EmbeddingsApi", "StoppedError"]
+
+OPENAI_HOST = "api.openai.com"
+
+ATTEMPTS = 8
+ATTEMPTS_UNTIL_FIRST_ANSWER = 4
+"""A server that has never answered is more likely a wrong address than an overloaded one."""
+BUDGET_S = 300.0
+"""No attempt begins when a request has waited so long, however few it had."""
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 30.0
+REPORTED_WAIT_S = 10.0
+CONNECT_TIMEOUT_S = 10.0
+MAX_ANSWER_BYTES = 256 * 1024**2  # 2048 vectors of 3072 values in decimal are 130 MB
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_EXAMPLE = "an example is http://localhost:8080/v1"
+
+
+class StoppedError(Exception):
+    """Somebody set the event that stops this call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where an API is, without the credentials that its URL may have held.
+
+    Attributes:
+        url: scheme, host and path, such as `https://api.openai.com/v1`.
+        host: in lower case, with the port where it is not the scheme's own.
+        path: starts with a slash or is empty; never ends with one.
+        user: user name and password for basic authentication, as HTTP wants them, or None.
+        exposed: what is sent there can be read on the way: no TLS, and another machine.
+    """
+
+    url: str
+    host: str
+    path: str
+    user: Secret | None
+    exposed: bool
+
+    @classmethod
+    def parse(cls, base_url: str) -> Address:
+        """Takes a base URL apart.
+
+        Raises:
+            InputError: not an http or https URL, or it has a query or fragment; the message
+                shows no part of it that may be secret.
+        """
+        try:
+            parts = urlsplit(base_url.strip())
+            port = parts.port
+        except ValueError:
+            raise InputError(f"base_url has a host or port that is none; {_EXAMPLE}") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InputError(f"base_url must start with http:// or https:// and a host; {_EXAMPLE}")
+        if parts.query or parts.fragment:
+            raise InputError(f"base_url must end with its path, without ? and #; {_EXAMPLE}")
+        name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        host = name
+        if port is not None and port != {"http": 80, "https": 443}[parts.scheme]:
+            host = f"{name}:{port}"
+        path = parts.path.rstrip("/").removesuffix("/embeddings").rstrip("/")
+        return cls(
+            url=f"{parts.scheme}://{host}{path}",
+            host=host,
+            path=path,
+            user=_user(parts),
+            exposed=parts.scheme == "http" and name not in _LOOPBACK,
+        )
+
+
+def _user(parts: SplitResult) -> Secret | None:
+    if not parts.username and not parts.password:
+        return None
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    for part in filter(None, (user if not password else "", password)):
+        Secret(part)  # so that it is hidden wherever it turns up
+    return Secret(base64.b64encode(f"{user}:{password}".encode()).decode())
+
+
+class EmbeddingsApi:
+    """Posts to `{base_url}/embeddings` and returns the JSON of the answer.
+
+    May be shared by threads. One pool of connections, made when it is first used.
+
+    Args:
+        address: where the API is; its credentials, if it has any, go before `key`.
+        key: sent as a bearer token, or None.
+        concurrency: requests that are on their way at once, at most, over all threads.
+        timeout_s: seconds that one answer may take, from the request to its last byte.
+        report: is called with a line when there is a long wait before the next attempt.
+        transport: sends the requests in place of the network.
+
+    Raises:
+        InputError: the key has a character that no header may hold.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        key: Secret | None,
+        concurrency: int,
+        timeout_s: float,
+        report: Callable[[str], None],
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        if key is not None and not re.fullmatch(r"[!-~]+", key.reveal()):
+            raise InputError(
+                "the key must be printable ASCII without white space, and is not; copy it again"
+            )
+        self._address = address
+        self._scheme, self._key = ("Basic", address.user) if address.user else ("Bearer", key)
+        self._timeout_s = timeout_s
+        self._report = report
+        self._answered = False
+        self._transport = transport
+        self._turns = threading.BoundedSemaphore(concurrency)
+        self._lock = threading.Lock()
+        self._client: httpx2.Client | None = None
+
+    def close(self) -> None:
+        """Closes the connections; a later call makes new ones."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def post(self, body: Mapping[str, Any], stop: threading.Event) -> Any:  # noqa: ANN401 - JSON
+        """Sends one request, again and again while that may help, and returns the answer's JSON.
+
+        Args:
+            body: becomes JSON.
+            stop: when it is set no attempt begins, and a wait for the next one ends.
+
+        Raises:
+            RefusedBatchError: the server refuses what is in the batch, or how much.
+            StoppedError: `stop` is set.
+            EncoderError: every other failure; says what to do, and holds no secret.
+        """
+        content = json.dumps(body).encode()
+        retrying = self._retrying(stop)
+        try:
+            return retrying(self._attempt, content, stop)
+        except TransientError as error:
+            attempts = retrying.statistics["attempt_number"]
+            asked = "" if error.wait_s is None else f"; it asks to wait {error.wait_s:.0f} s"
+            raise EncoderError(
+                f"{self._address.url}: {error}{asked}; given up after {attempts} "
+                f"attempt{'s' * (attempts > 1)}: see that the server runs, and try again later"
+            ) from None
+
+    def _retrying(self, stop: threading.Event) -> tenacity.Retrying:
+        import tenacity
+
+        backoff = tenacity.wait_exponential_jitter(initial=FIRST_WAIT_S, max=LONGEST_WAIT_S)
+
+        def asked_s(state: tenacity.RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            asked = error.wait_s if isinstance(error, TransientError) else None
+            return backoff(state) if asked is None else asked
+
+        def enough(state: tenacity.RetryCallState) -> bool:
+            most = ATTEMPTS if self._answered else ATTEMPTS_UNTIL_FIRST_ANSWER
+            return state.attempt_number >= most
+
+        def report(state: tenacity.RetryCallState) -> None:
+            if state.upcoming_sleep >= REPORTED_WAIT_S and state.outcome:
+                self._report(
+                    f"{self._address.url}: {state.outcome.exception()}; "
+                    f"trying again in {state.upcoming_sleep:.0f} s"
+                )
+
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(TransientError),
+            wait=asked_s,
+            stop=tenacity.stop_any(enough, tenacity.stop_before_delay(BUDGET_S)),
+            before_sleep=report,
+            sleep=lambda seconds: _pause(stop, seconds),
+            reraise=True,
+        )
+
+    def _attempt(self, content: bytes, stop: threading.Event) -> Any:  # noqa: ANN401 - JSON
+        import httpx2
+
+        with self._turns:
+            if stop.is_set():
+                raise StoppedError
+            try:
+                response, answer = self._exchange(content)
+            except httpx2.TimeoutException:
+                raise TransientError(f"no answer within {self._timeout_s:g} s") from None
+            except (
+                httpx2.InvalidURL,
+                httpx2.UnsupportedProtocol,
+                httpx2.LocalProtocolError,
+            ) as error:
+                raise EncoderError(f"{self._address.url}: {_reason(error)}") from None
+            except (httpx2.TransportError, httpx2.DecodingError) as error:
+                raise TransientError(_reason(error)) from None
+            self._answered = True
+        return read_json(response, answer, self._address.url)
+
+    def _exchange(self, content: bytes) -> tuple[httpx2.Response, bytes]:
+        import httpx2
+
+        deadline = time.monotonic() + self._timeout_s
+        blocks, n_bytes = [], 0
+        headers = {"Content-Type": "application/json"}
+        url = f"{self._address.url}/embeddings"
+        with self._open_client().stream("POST", url, content=content, headers=headers) as response:
+            for block in response.iter_bytes():
+                blocks.append(block)
+                n_bytes += len(block)
+                if time.monotonic() > deadline:  # the client's own limit is for each block
+                    raise httpx2.ReadTimeout("too slow")
+                if n_bytes > MAX_ANSWER_BYTES:
+                    raise EncoderError(
+                        f"{self._address.url}: sends over {MAX_ANSWER_BYTES:,} bytes for one "
+                        "request; it is no embeddings API, or choose a smaller batch size"
+                    )
+        return response, b"".join(blocks)
+
+    def _open_client(self) -> httpx2.Client:
+        import httpx2
+
+        with self._lock:
+            if self._client is None:
+                timeout = min(CONNECT_TIMEOUT_S, self._timeout_s)
+                local = {} if self._transport else {f"all://{h}": None for h in _LOOPBACK}
+                self._client = httpx2.Client(
+                    auth=self._authorize,
+                    timeout=httpx2.Timeout(self._timeout_s, connect=timeout),
+                    transport=self._transport,
+                    mounts=local,  # a proxy of the environment is not for this machine
+                )
+            return self._client
+
+    def _authorize(self, request: httpx2.Request) -> httpx2.Request:
+        if self._key is not None:
+            request.headers["Authorization"] = f"{self._scheme} {self._key.reveal()}"
+        return request
+
+
+def _pause(stop: threading.Event, seconds: float) -> None:
+    stop.wait(seconds)
+
+
+def _reason(error: Exception) -> str:
+    return one_line(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
