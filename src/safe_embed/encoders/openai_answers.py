@@ -27,9 +27,11 @@ _SHOWN_CHARACTERS = 300
 _READ_FOR_MESSAGE = 1 << 20
 _CHECK_URL = "check base_url, which most often ends with /v1"
 _TRANSIENT = frozenset({408, 409, 429})
-_ABOUT_INPUT = re.compile(r"\btokens\b|too (?:long|large)|context length|batch|\binputs?\b", re.I)
-_TOO_LARGE = re.compile(r"too (?:long|large)", re.I)
-_NO_CREDIT = re.compile(r"insufficient_quota|billing", re.I)
+_ABOUT_INPUT = re.compile(
+    r"\btokens\b|too (?:long|large)|context length|batch|\binputs?\b", re.IGNORECASE
+)
+_TOO_LARGE = re.compile(r"too (?:long|large)", re.IGNORECASE)
+_NO_CREDIT = re.compile(r"insufficient_quota|billing", re.IGNORECASE)
 
 
 class TransientError(Exception):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from safe_embed.encoders.openai_answers import TransientError, one_line, read_json
+from safe_embed.encoders.openai_batches import StoppedError
 from safe_embed.errors import EncoderError, InputError
 from safe_embed.secrets import Secret
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import httpx2
     import tenacity
 
-__all__ = ["OPENAI_HOST", "Address", "EmbeddingsApi", "StoppedError"]
+__all__ = ["OPENAI_HOST", "Address", "EmbeddingsApi"]
 
 OPENAI_HOST = "api.openai.com"
 
@@ -36,10 +37,6 @@ CONNECT_TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 256 * 1024**2  # 2048 vectors of 3072 values in decimal are 130 MB
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _EXAMPLE = "an example is http://localhost:8080/v1"
-
-
-class StoppedError(Exception):
-    """Somebody set the event that stops this call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +153,7 @@ class EmbeddingsApi:
             stop: when it is set no attempt begins, and a wait for the next one ends.
 
         Raises:
-            RefusedBatchError: the server refuses what is in the batch, or how much.
+            RefusedBatchError: the server refuses what is in the batch, or how much it is.
             StoppedError: `stop` is set.
             EncoderError: every other failure; says what to do, and holds no secret.
         """
@@ -182,9 +179,11 @@ class EmbeddingsApi:
             asked = error.wait_s if isinstance(error, TransientError) else None
             return backoff(state) if asked is None else asked
 
+        too_late = tenacity.stop_before_delay(BUDGET_S)
+
         def enough(state: tenacity.RetryCallState) -> bool:
             most = ATTEMPTS if self._answered else ATTEMPTS_UNTIL_FIRST_ANSWER
-            return state.attempt_number >= most
+            return state.attempt_number >= most or too_late(state)
 
         def report(state: tenacity.RetryCallState) -> None:
             if state.upcoming_sleep >= REPORTED_WAIT_S and state.outcome:
@@ -196,7 +195,7 @@ class EmbeddingsApi:
         return tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
             wait=asked_s,
-            stop=tenacity.stop_any(enough, tenacity.stop_before_delay(BUDGET_S)),
+            stop=enough,
             before_sleep=report,
             sleep=lambda seconds: _pause(stop, seconds),
             reraise=True,
