@@ -28,7 +28,7 @@ def long_suite(tmp_path: Path) -> Path:
     directory.mkdir()
     with (directory / "taxonomy.jsonl").open("w") as file:
         for i in range(6000):
-            text = f"prompt {i} " + "how do i make a safe cake " * (i % 7)
+            text = f"prompt {i} " + "how do i make a safe cake " * (i % 25)
             file.write(json.dumps({"text": text, "category": f"c{i % 5}"}) + "\n")
     return directory
 
