@@ -71,6 +71,7 @@ class Api:
     refuse: Callable[[list[str]], Fault | None] = lambda _texts: None
     requests: list[Request] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)  # texts that got a good answer
+    date: float | None = None  # what its clock says, where it is wrong
     meet: int = 1  # a request waits until so many have been on their way at once
     most_at_once: int = 0
     _now: int = 0
@@ -115,6 +116,7 @@ class Api:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each answer takes 40 ms
     api: Api
 
     def do_POST(self) -> None:
@@ -147,6 +149,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             content = content[: len(content) // 2]
         self.wfile.write(content)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(timestamp or self.api.date)  # type: ignore[arg-type]
 
     def log_message(self, *_args: object) -> None:
         """Tests read what is printed."""

@@ -68,6 +68,7 @@ class Address:
         try:
             parts = urlsplit(base_url.strip())
             port = parts.port
+            (parts.hostname or "").encode("idna")  # as the resolver does, with a raw error
         except ValueError:
             raise InputError(f"base_url has a host or port that is none; {_EXAMPLE}") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -172,7 +173,9 @@ class EmbeddingsApi:
     def _retrying(self, stop: threading.Event) -> tenacity.Retrying:
         import tenacity
 
-        backoff = tenacity.wait_exponential_jitter(initial=FIRST_WAIT_S, max=LONGEST_WAIT_S)
+        # The random part keeps requests that failed together from coming back together.
+        doubling = tenacity.wait_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S)
+        backoff = doubling + tenacity.wait_random(0, 1)
 
         def asked_s(state: tenacity.RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
@@ -219,7 +222,6 @@ class EmbeddingsApi:
                 raise EncoderError(f"{self._address.url}: {_reason(error)}") from None
             except (httpx2.TransportError, httpx2.DecodingError) as error:
                 raise TransientError(_reason(error)) from None
-            self._answered = True
         return read_json(response, answer, self._address.url)
 
     def _exchange(self, content: bytes) -> tuple[httpx2.Response, bytes]:
@@ -230,6 +232,7 @@ class EmbeddingsApi:
         headers = {"Content-Type": "application/json"}
         url = f"{self._address.url}/embeddings"
         with self._open_client().stream("POST", url, content=content, headers=headers) as response:
+            self._answered = True
             for block in response.iter_bytes():
                 blocks.append(block)
                 n_bytes += len(block)
