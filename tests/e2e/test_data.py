@@ -146,12 +146,46 @@ class TestEncoders:
     def test_list_says_what_is_on_this_machine(self, cli: Cli) -> None:
         rows = json.loads(cli("encoders", "list", "--json").out)
         assert {row["name"]: row["on_this_machine"] for row in rows}["minilm"] is False
-        assert "Apache-2.0" in cli("encoders", "list").out
+        by_name = {row["name"]: row for row in rows}
+        assert by_name["sbert-all"]["in_paper"]
+        assert not by_name["potion"]["in_paper"]
+        assert by_name["qwen3-embedding"]["license"] == "Apache-2.0"
+
+    def test_list_is_a_table_for_people(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("COLUMNS", "200")
+        lines = cli("encoders", "list").out.splitlines()
+        (row,) = [line for line in lines if " st5-xxl " in line]
+        for cell in ("sentence-transformers/sentence-t5-xxl", "9.7 GB", "768", "256", "yes", "no"):
+            assert f" {cell} " in row
+        assert any(" text-embedding-3-large " in line and " API " in line for line in lines)
 
     def test_info(self, cli: Cli) -> None:
         info = json.loads(cli("encoders", "info", "sbert-all", "--json").out)
         assert info["published_average_similarity"] == 0.092
-        assert "0.092" in cli("encoders", "info", "sbert-all").out
+        text = cli("encoders", "info", "sbert-all").out
+        assert "0.092" in text
+        assert "the SHA-256 of every file" in text
+
+    @pytest.mark.parametrize(
+        ("name", "basis"),
+        [
+            ("e5-base", "no digest in the catalogue"),
+            ("st5-base", "the SHA-256 of the files below"),
+            ("sup-simcse", "the SHA-256 of the pickle"),
+            ("text-embedding-3-large", "the API may change the model"),
+        ],
+    )
+    def test_info_says_what_the_weights_rest_on(self, cli: Cli, name: str, basis: str) -> None:
+        assert basis in " ".join(cli("encoders", "info", name).out.split())
+
+    def test_info_shows_prompt_and_adapters(self, cli: Cli) -> None:
+        assert "'query: '" in cli("encoders", "info", "e5-base").out
+        assert "LLM2Vec-Mistral-7B-Instruct-v2-mntp-unsup" in cli(
+            "encoders", "info", "llm2vec-mistral"
+        ).out.replace("\n", "")
+
+    def test_fetch_of_an_api(self, cli: Cli) -> None:
+        assert_refused(cli("encoders", "fetch", "text-embedding-3-large"), "is an API")
 
     def test_info_of_an_unknown_one(self, cli: Cli) -> None:
         assert_refused(cli("encoders", "info", "sbert"), "did you mean sbert-all")

@@ -1,18 +1,23 @@
 """A small stand-in for the model hub on 127.0.0.1, with faults on request.
 
 It answers `/{model_id}/resolve/{revision}/{file}` with ETag, X-Repo-Commit and byte ranges, and
-like the hub it redirects weights to another host, which must not see the user's token.
+`/api/models/{model_id}/revision/{revision}` with the list of files. Like the hub it redirects
+weights to another host, which must not see the user's token.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from huggingface_hub import close_session, constants
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +40,7 @@ class Request:
     range: str | None
     authorization: str | None
     redirected: bool
+    model_id: str = ""
 
 
 @dataclass
@@ -44,6 +50,10 @@ class Hub:
     model_id: str
     revision: str
     files: dict[str, bytes]
+    others: dict[str, tuple[str, dict[str, bytes]]] = field(default_factory=dict)
+    gated: set[str] = field(default_factory=set)
+    lie_about: set[str] = field(default_factory=set)  # files of another SHA-256 than is listed
+    listings: list[str] = field(default_factory=list)
     port: int = 0
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
@@ -52,6 +62,10 @@ class Hub:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def repositories(self) -> dict[str, tuple[str, dict[str, bytes]]]:
+        return {self.model_id: (self.revision, self.files), **self.others}
 
     def asked(self, file: str) -> list[Request]:
         return [request for request in self.requests if request.file == file]
@@ -67,22 +81,53 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         hub = self.hub
+        if self.path.startswith("/api/models/"):
+            self._list(self.path.removeprefix("/api/models/").partition("?")[0])
+            return
         redirected = self.path.startswith("/storage/")
-        prefix = "/storage/" if redirected else f"/{hub.model_id}/resolve/{hub.revision}/"
-        name = self.path.removeprefix(prefix)
+        path = self.path.removeprefix("/storage/").removeprefix("/")
+        model_id = next((each for each in hub.repositories if path.startswith(f"{each}/")), "")
+        revision, files = hub.repositories.get(model_id, ("", {}))
+        name = path.removeprefix(f"{model_id}/resolve/{revision}/")
+        authorization = self.headers["authorization"]
         hub.requests.append(
-            Request(name, self.headers["range"], self.headers["authorization"], redirected)
+            Request(name, self.headers["range"], authorization, redirected, model_id)
         )
-        if name not in hub.files:
+        if model_id in hub.gated and not redirected and authorization is None:
+            self._refuse(401, "GatedRepo")
+        elif name not in files:
             self._refuse(404, "EntryNotFound")
         elif name.endswith(".safetensors") and not redirected:
             self.send_response(302)
-            self.send_header("location", f"http://localhost:{hub.port}/storage/{name}")
-            self.send_header("x-repo-commit", hub.revision)
+            self.send_header("location", f"http://localhost:{hub.port}/storage/{path}")
+            self.send_header("x-repo-commit", revision)
             self.send_header("content-length", "0")
             self.end_headers()
         else:
-            self._send(hub.files[name], hub.next_fault(name))
+            self._send(files[name], hub.next_fault(name))
+
+    def _list(self, wanted: str) -> None:
+        hub = self.hub
+        model_id, _, asked = wanted.partition("/revision/")
+        hub.listings.append(wanted)
+        revision, files = hub.repositories.get(model_id, ("", {}))
+        if asked not in (revision, "main") or not revision:
+            self._refuse(404, "RepoNotFound")
+            return
+        siblings = [
+            {"rfilename": name, "size": len(content)}
+            | ({"lfs": {"sha256": self._stated(name, content)}} if len(content) > 1000 else {})
+            for name, content in files.items()
+        ]
+        body = json.dumps({"id": model_id, "sha": revision, "siblings": siblings}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _stated(self, name: str, content: bytes) -> str:
+        return "0" * 64 if name in self.hub.lie_about else hashlib.sha256(content).hexdigest()
 
     def _refuse(self, status: int, code: str) -> None:
         self.send_response(status)
@@ -147,3 +192,14 @@ def serve(model_id: str, revision: str, files: dict[str, bytes]) -> Iterator[Hub
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def point_to(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Does what HF_ENDPOINT does before huggingface_hub is imported."""
+    close_session()
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", "/nonexistent/token")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)

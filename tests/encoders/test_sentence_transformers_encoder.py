@@ -140,3 +140,22 @@ def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(MissingExtraError, match=r"pip install 'safe-embed\[torch\]'"):
         SentenceTransformersEncoder(tmp_path)
+
+
+@pytest.mark.torch
+def test_pickle_of_a_module_is_refused(directory: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(directory, tmp_path / "copy")
+    (copy / "2_Dense").mkdir()
+    (copy / "2_Dense" / "pytorch_model.bin").write_bytes(b"code")
+    with pytest.raises(EncoderError, match=r"2_Dense/pytorch_model\.bin is a pickle"):
+        SentenceTransformersEncoder(copy)
+
+
+@pytest.mark.torch
+def test_prompt_is_put_before_each_text(
+    directory: Path, encoder: SentenceTransformersEncoder
+) -> None:
+    asked = SentenceTransformersEncoder(directory, prompt="query: ")
+    expected = encoder.encode([f"query: {text}" for text in PROMPTS])
+    np.testing.assert_allclose(asked.encode(PROMPTS), expected, atol=1e-6)
+    assert asked.fingerprint != encoder.fingerprint

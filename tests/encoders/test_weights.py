@@ -17,11 +17,12 @@ from pathlib import Path
 import pytest
 from huggingface_hub import close_session, constants
 
+from safe_embed.encoders import hub as hub_client
 from safe_embed.encoders import weight_sources, weights
 from safe_embed.encoders.catalogue import TOKENIZER_FILE, WEIGHTS_FILE, EncoderRow, rows
 from safe_embed.encoders.modeldir import ModelDir
-from safe_embed.errors import DownloadError, EncoderError, StorageError
-from tests.encoders.hub_server import Fault, Hub, serve
+from safe_embed.errors import DownloadError, EncoderError, MissingExtraError, StorageError
+from tests.encoders.hub_server import Fault, Hub, point_to, serve
 
 FILES = {
     "config.json": b'{"model_type": "bert"}',
@@ -97,17 +98,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ):
         monkeypatch.delenv(variable, raising=False)
     return tmp_path / "cache"
-
-
-def point_to(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Does what HF_ENDPOINT does before huggingface_hub is imported."""
-    close_session()
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", "/nonexistent/token")
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
 
 
 @pytest.fixture
@@ -428,6 +418,7 @@ def test_unwritable_cache_is_told(
 
 FETCH = """
 import sys
+from safe_embed.encoders import hub as hub_client
 from safe_embed.encoders import weight_sources, weights
 from safe_embed.encoders.catalogue import EncoderRow
 from safe_embed.errors import SafeEmbedError
@@ -498,3 +489,221 @@ def test_full_disk_is_told_in_one_line(hub: Hub) -> None:
     assert err.startswith("StorageError: cannot write")
     assert err.count("\n") == 1
     assert weights.find(make_row()) is None
+
+
+# --- rows that list no files, several repositories, other models of the hub
+
+ADAPTERS = [{"model_id": f"someone/adapter-{i}", "revision": str(i) * 40} for i in (1, 2)]
+ADAPTER_FILES = {
+    "adapter_config.json": b"{}",
+    "adapter_model.safetensors": random.Random(1).randbytes(5_000),  # noqa: S311
+    "README.md": b"not taken",
+}
+SHARDS = {
+    "config.json": b"{}",
+    "model-00001-of-00002.safetensors": random.Random(2).randbytes(9_000),  # noqa: S311
+    "model-00002-of-00002.safetensors": random.Random(3).randbytes(9_000),  # noqa: S311
+    "model.safetensors.index.json": b"{}",
+}
+MANIFEST = "safe-embed.json"
+
+
+def open_row(**changes: object) -> EncoderRow:
+    """A row that rests on the commit of its repository."""
+    return EncoderRow.model_validate({**make_row().model_dump(), "files": {}, **changes})
+
+
+def llm_row() -> EncoderRow:
+    return open_row(backend="llm2vec", adapters=ADAPTERS)
+
+
+@pytest.fixture
+def llm_hub(hub: Hub) -> Hub:
+    hub.files.clear()
+    hub.files.update(SHARDS)
+    for adapter in ADAPTERS:
+        hub.others[adapter["model_id"]] = (adapter["revision"], ADAPTER_FILES)
+    return hub
+
+
+def without_manifest(directory: Path) -> dict[str, bytes]:
+    content = content_of(directory)
+    del content[MANIFEST]
+    return content
+
+
+def test_row_without_files_takes_what_the_hub_lists(hub: Hub, cache: Path) -> None:
+    hub.files["README.md"] = hub.files["pytorch_model.bin"] = b"not taken"
+    row = open_row()
+    assert weights.find(row) is None
+    directory = weights.fetch(row)
+    assert without_manifest(directory) == FILES
+    assert weights.find(row) == directory
+    assert hub.listings == [f"{MODEL_ID}/revision/{REVISION}"]
+    asked = len(hub.requests)
+    assert weights.fetch(row) == directory
+    assert (len(hub.requests), len(hub.listings)) == (asked, 1), "nothing is asked again"
+    digest = hashlib.sha256(FILES[WEIGHTS_FILE]).hexdigest()
+    assert weights.weights_digest(directory) == digest
+
+
+def test_damage_is_noticed_without_digests_in_the_row(hub: Hub) -> None:
+    directory = weights.fetch(open_row())
+    (directory / "config.json").write_bytes(b"{} ")
+    with pytest.raises(EncoderError, match=r"config\.json has SHA-256"):
+        weights.verify(open_row(), directory)
+    said: list[str] = []
+    assert without_manifest(weights.fetch(open_row(), report=said.append)) == FILES
+    assert "replacing it" in said[0]
+    (directory / MANIFEST).write_text("{")
+    assert weights.find(open_row()) is None
+    assert without_manifest(weights.fetch(open_row())) == FILES
+
+
+def test_another_revision_is_another_encoder(hub: Hub) -> None:
+    weights.fetch(open_row())
+    hub.revision = "b" * 40
+    newer = open_row(revision="b" * 40)
+    assert weights.find(newer) is None
+    weights.fetch(newer)
+    assert weights.find(newer) is not None
+    assert weights.find(open_row()) is None
+
+
+def test_pinned_files_must_have_their_digest(hub: Hub, cache: Path) -> None:
+    pinned = {WEIGHTS_FILE: hashlib.sha256(FILES[WEIGHTS_FILE]).hexdigest()}
+    assert without_manifest(weights.fetch(open_row(pinned=pinned))) == FILES
+    shutil.rmtree(cache)
+    with pytest.raises(DownloadError, match=r"sent another model\.safetensors than was pinned"):
+        weights.fetch(open_row(pinned={WEIGHTS_FILE: "0" * 64}))
+
+
+def test_weights_must_be_what_the_hub_itself_lists(hub: Hub) -> None:
+    hub.lie_about.add(WEIGHTS_FILE)
+    with pytest.raises(DownloadError, match=r"sent another model\.safetensors"):
+        weights.fetch(open_row())
+    assert weights.find(open_row()) is None
+
+
+def test_adapters_and_weights_in_several_files(llm_hub: Hub) -> None:
+    directory = weights.fetch(llm_row())
+    adapter = {name: ADAPTER_FILES[name] for name in list(ADAPTER_FILES)[:2]}
+    expected = dict(SHARDS)
+    for index in (0, 1):
+        expected |= {f"adapters/{index}/{name}": content for name, content in adapter.items()}
+    assert without_manifest(directory) == expected
+    assert weights.find(llm_row()) == directory
+    (directory / "adapters/1/adapter_config.json").unlink()
+    assert weights.find(llm_row()) is None
+    assert without_manifest(weights.fetch(llm_row())) == expected
+
+
+def test_several_repositories_are_resumed(llm_hub: Hub) -> None:
+    llm_hub.faults["adapter_model.safetensors"] = [Fault(cut_after=2_000), Fault(status=503)]
+    with pytest.raises(DownloadError, match="answered 503"):
+        weights.fetch(llm_row())
+    llm_hub.requests.clear()
+    weights.fetch(llm_row())
+    assert {request.model_id for request in llm_hub.requests} == {a["model_id"] for a in ADAPTERS}
+
+
+@pytest.mark.parametrize("gated", [MODEL_ID, "someone/adapter-2"])
+def test_gated_repository_says_where_to_accept(
+    llm_hub: Hub, gated: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    llm_hub.gated.add(gated)
+    with pytest.raises(DownloadError) as caught:
+        weights.fetch(llm_row())
+    message = str(caught.value)
+    assert "answered 401 (GatedRepo); if its files are for those only who accept a" in message
+    assert f"{llm_hub.url}/{gated}, and set HF_TOKEN" in message
+    assert "\n" not in message
+    (tmp_path / ".env").write_text("HF_TOKEN=hf_from_dot_env\n")
+    weights.fetch(llm_row())
+    assert "Bearer hf_from_dot_env" in {request.authorization for request in llm_hub.requests}
+
+
+def test_directory_of_a_row_without_files(no_hub: None, tmp_path: Path) -> None:
+    source = write_files(tmp_path / "source", {**FILES, "README.md": b"not taken"})
+    directory = weights.fetch(open_row(), source=source)
+    assert without_manifest(directory) == FILES
+    again = weights.fetch(open_row(name="again"), source=directory)
+    assert without_manifest(again) == FILES
+    with pytest.raises(EncoderError, match=r"has no model\.safetensors"):
+        weights.fetch(open_row(name="other"), source=write_files(tmp_path / "o", {"a.json": b""}))
+    pinned = {WEIGHTS_FILE: "0" * 64}
+    with pytest.raises(EncoderError, match=r"model\.safetensors has SHA-256"):
+        weights.fetch(open_row(name="other", pinned=pinned), source=source)
+
+
+def test_no_list_of_files_is_told(hub: Hub) -> None:
+    with pytest.raises(DownloadError, match="answered 404"):
+        weights.fetch(open_row(revision="c" * 40))
+    with pytest.raises(DownloadError, match="answered 404"):
+        weights.fetch_from_hub("someone/else")
+
+
+def test_api_has_no_weights(no_hub: None) -> None:
+    row = next(row for row in rows() if row.backend == "openai")
+    with pytest.raises(EncoderError, match="is an API and has no weights"):
+        weights.fetch(row)
+
+
+def test_pickle_is_refused_unless_pinned_or_allowed(hub: Hub) -> None:
+    hub.files["pytorch_model.bin"] = hub.files.pop(WEIGHTS_FILE)
+    with pytest.raises(EncoderError, match=r"has only pickled weights .*--allow-pickle"):
+        weights.fetch(open_row())
+    with pytest.raises(EncoderError, match="has only pickled weights"):
+        weights.fetch_from_hub(MODEL_ID)
+    assert hub.requests == [], "it is not even fetched"
+    with pytest.raises(DownloadError, match=r"another pytorch_model\.bin than was pinned"):
+        weights.fetch(open_row(pickle_sha256="0" * 64))
+
+
+def test_missing_torch_is_told_before_a_pickle_is_fetched(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safe_embed.encoders import weight_arrival
+
+    monkeypatch.setattr(weight_arrival, "find_spec", lambda _name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'safe-embed\[torch\]'"):
+        weights.fetch(open_row(pickle_sha256="0" * 64))
+    assert hub.listings == []
+
+
+def test_any_model_of_the_hub(hub: Hub, cache: Path) -> None:
+    directory = weights.fetch_from_hub(MODEL_ID)
+    assert directory.name == f"someone--tiny@{REVISION[:12]}"
+    assert without_manifest(directory) == FILES
+    listed = len(hub.listings)
+    assert weights.fetch_from_hub(MODEL_ID, REVISION) == directory
+    assert len(hub.listings) == listed, "a commit never changes"
+    assert weights.fetch_from_hub(MODEL_ID, "main") == directory
+
+
+def test_a_model_that_is_here_needs_no_network(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = weights.fetch_from_hub(MODEL_ID)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    close_session()
+    said: list[str] = []
+    assert weights.fetch_from_hub(MODEL_ID, report=said.append) == directory
+    assert "HF_HUB_OFFLINE is set" in said[0]
+    assert weights.fetch_from_hub(MODEL_ID, REVISION) == directory
+    with pytest.raises(DownloadError, match="HF_HUB_OFFLINE"):
+        weights.fetch_from_hub(MODEL_ID, "v2")
+    with pytest.raises(DownloadError, match="HF_HUB_OFFLINE"):
+        weights.fetch_from_hub("someone/else")
+
+
+def test_code_is_taken_when_it_is_trusted(hub: Hub, cache: Path) -> None:
+    hub.files["modeling.py"] = b"print('run')"
+    assert "modeling.py" not in content_of(weights.fetch_from_hub(MODEL_ID))
+    shutil.rmtree(cache)
+    assert "modeling.py" in content_of(weights.fetch_from_hub(MODEL_ID, code=True))
+
+
+def test_listing_that_is_none_is_told() -> None:
+    for answer in ([], {"sha": "x"}, {"sha": REVISION, "siblings": [{}]}, {"siblings": None}):
+        with pytest.raises(DownloadError, match="answered no list of the files"):
+            hub_client._parse(answer, MODEL_ID)

@@ -10,13 +10,16 @@ from typing import Annotated
 import typer
 
 from safe_embed.cli.options import (
+    AllowPickleOption,
     BackendOption,
+    BaseUrlOption,
     BatchSizeOption,
     DataDirOption,
     DeviceOption,
     JsonOption,
     NoCacheOption,
     SeedOption,
+    TrustRemoteCodeOption,
 )
 from safe_embed.cli.output import (
     interruptible,
@@ -48,12 +51,18 @@ def baseline(
     batch_size: BatchSizeOption = None,
     device: DeviceOption = "cpu",
     backend: BackendOption = None,
+    base_url: BaseUrlOption = None,
+    trust_remote_code: TrustRemoteCodeOption = False,
+    allow_pickle: AllowPickleOption = False,
 ) -> None:
     """Measure an encoder's average similarity: the cosine of two arbitrary prompts."""
     from safe_embed.benchmark import load_baseline, measure_average_similarity
-    from safe_embed.encoders import load_encoder
+    from safe_embed.encoders import LoadOptions, load_encoder
 
     prompts = load_baseline(data, data_dir=data_dir)
+    options = LoadOptions(
+        base_url=base_url, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle
+    )
     loaded = load_encoder(
         encoder,
         backend=backend,
@@ -61,6 +70,7 @@ def baseline(
         batch_size=batch_size,
         cache=not no_cache,
         report=note,
+        options=options,
     )
     again = "the same command starts anew"
     with interruptible(again), progress_bar(f"embedding with {loaded.name}") as progress:

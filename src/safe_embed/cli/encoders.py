@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safe_embed.cli.options import JsonOption
+from safe_embed.cli.options import AllowPickleOption, JsonOption
 from safe_embed.cli.output import note, print_json, print_result
+
+if TYPE_CHECKING:
+    from safe_embed.encoders.catalogue import EncoderRow
 
 __all__ = ["encoders_app"]
 
@@ -21,32 +24,31 @@ NameArgument = Annotated[str, typer.Argument(help="Name in the catalogue.", meta
 
 @encoders_app.command("list")
 def list_encoders(*, json_output: JsonOption = False) -> None:
-    """List the encoders of the catalogue."""
-    from safe_embed.encoders import catalogue, weights
+    """List the encoders of the catalogue; `encoders info NAME` tells more of one."""
+    from safe_embed.encoders import catalogue
 
     rows = catalogue.rows()
     if json_output:
         import json
 
-        objects = [
-            {**row.model_dump(mode="json"), "on_this_machine": weights.find(row) is not None}
-            for row in rows
-        ]
-        print_json(json.dumps(objects, indent=1))
+        print_json(json.dumps([_fields(row) for row in rows], indent=1))
         return
     from rich.table import Table
 
-    table = Table("encoder", "model", "dimension", "tokens", "size", "licence", "here")
+    table = Table(
+        "encoder", "model", "backend", "size", "dim.", "tokens", "licence", "paper", "here"
+    )
     for row in rows:
-        here = "yes" if weights.find(row) is not None else "no"
         table.add_row(
             row.name,
             row.model_id,
+            row.backend,
+            _size(row),
             str(row.dimension),
             str(row.max_tokens),
-            f"{row.size_mb} MB",
             row.license,
-            here,
+            "" if row.published_average_similarity is None else "yes",
+            _place(row),
         )
     print_result(table)
 
@@ -54,14 +56,10 @@ def list_encoders(*, json_output: JsonOption = False) -> None:
 @encoders_app.command("info")
 def info(name: NameArgument, *, json_output: JsonOption = False) -> None:
     """Show all that is known of one encoder."""
-    from safe_embed.encoders import catalogue, weights
+    from safe_embed.encoders import catalogue
 
     row = catalogue.row(name)
-    path = weights.find(row)
-    fields = {
-        **row.model_dump(mode="json", exclude_none=True),
-        "on_this_machine": str(path) if path else None,
-    }
+    fields = _fields(row)
     if json_output:
         import json
 
@@ -72,10 +70,9 @@ def info(name: NameArgument, *, json_output: JsonOption = False) -> None:
 
     table = Table(show_header=False, box=None)
     for key, value in fields.items():
-        text = (
-            "\n".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        )
-        table.add_row(key.replace("_", " "), escape(str("no" if text is None else text)))
+        if value in (None, "", {}, []):
+            continue
+        table.add_row(key.replace("_", " "), escape(_text(value)))
     print_result(table)
 
 
@@ -91,9 +88,63 @@ def fetch(
             show_default=False,
         ),
     ] = None,
+    allow_pickle: AllowPickleOption = False,
 ) -> None:
     """Fetch an encoder's weights into the user's cache and check their digests."""
     from safe_embed.encoders import catalogue, weights
 
-    path = weights.fetch(catalogue.row(name), source=source, report=note)
+    row = catalogue.row(name)
+    path = weights.fetch(row, source=source, report=note, allow_pickle=allow_pickle)
     print_result(str(path))
+
+
+def _fields(row: EncoderRow) -> dict[str, object]:
+    from safe_embed.encoders import weights
+
+    path = weights.find(row) if row.repositories else None
+    fields = row.model_dump(mode="json")
+    return {
+        **fields,
+        "pinned_by": _pinned_by(row),
+        "in_paper": row.published_average_similarity is not None,
+        "on_this_machine": path is not None,
+        "path": str(path) if path else None,
+    }
+
+
+def _place(row: EncoderRow) -> str:
+    """Whether its weights are on this machine."""
+    from safe_embed.encoders import weights
+
+    if not row.repositories:
+        return "API"
+    return "yes" if weights.find(row) is not None else "no"
+
+
+def _size(row: EncoderRow) -> str:
+    if not row.size_mb:
+        return "-"
+    return f"{row.size_mb} MB" if row.size_mb < 1000 else f"{row.size_mb / 1000:.1f} GB"
+
+
+def _pinned_by(row: EncoderRow) -> str:
+    """What its weights rest on, in words."""
+    if not row.repositories:
+        return "nothing: the API may change the model"
+    if row.files:
+        return "the SHA-256 of every file"
+    if row.pickle_sha256:
+        return "the commit, and the SHA-256 of the pickle, which is read in weights_only mode"
+    if row.pinned:
+        return "the commit, and the SHA-256 of the files below"
+    return "the commit, and the SHA-256 that the hub states for it; no digest in the catalogue"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {each}" for key, each in value.items())
+    if isinstance(value, list):
+        return "\n".join(_text(each) for each in value)
+    return repr(value) if isinstance(value, str) and value != value.strip() else str(value)

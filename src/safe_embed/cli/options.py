@@ -9,13 +9,16 @@ from typing import Annotated, TypeAlias
 import typer
 
 __all__ = [
+    "AllowPickleOption",
     "BackendOption",
+    "BaseUrlOption",
     "BatchSizeOption",
     "DataDirOption",
     "DeviceOption",
     "JsonOption",
     "NoCacheOption",
     "SeedOption",
+    "TrustRemoteCodeOption",
 ]
 
 
@@ -23,6 +26,8 @@ class Backend(StrEnum):
     """Names of the backends that a person can ask for."""
 
     ONNX = "onnx"
+    ONNX_EXPORT = "onnx-export"
+    STATIC = "static"
     SENTENCE_TRANSFORMERS = "sentence-transformers"
 
 
@@ -46,4 +51,23 @@ DeviceOption: TypeAlias = Annotated[str, typer.Option(help="cpu or cuda.")]
 BackendOption: TypeAlias = Annotated[
     Backend | None,
     typer.Option(help="Backend to use in place of the encoder's own.", show_default=False),
+]
+BaseUrlOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Address of an OpenAI-compatible API for openai:MODEL, without /embeddings; "
+        "OpenAI's by default.",
+        show_default=False,
+    ),
+]
+TrustRemoteCodeOption: TypeAlias = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Run Python code that comes with a hub model."),
+]
+AllowPickleOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--allow-pickle",
+        help="Read pickled weights that the catalogue does not pin, where there are no others.",
+    ),
 ]

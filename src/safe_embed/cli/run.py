@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from safe_embed.cli.options import (
+    AllowPickleOption,
     BackendOption,
+    BaseUrlOption,
     BatchSizeOption,
     DataDirOption,
     DeviceOption,
     JsonOption,
     NoCacheOption,
     SeedOption,
+    TrustRemoteCodeOption,
 )
 from safe_embed.cli.output import (
     interruptible,
@@ -84,14 +87,20 @@ def run(
     batch_size: BatchSizeOption = None,
     device: DeviceOption = "cpu",
     backend: BackendOption = None,
+    base_url: BaseUrlOption = None,
+    trust_remote_code: TrustRemoteCodeOption = False,
+    allow_pickle: AllowPickleOption = False,
 ) -> None:
     """Measure encoders on Safety-Challenging, Safety-Contrast and Safety-Taxonomy."""
     from safe_embed.benchmark import evaluate, load_suite, save_evaluation
-    from safe_embed.encoders import load_encoder
+    from safe_embed.encoders import LoadOptions, load_encoder
     from safe_embed.reports import run_tables
 
     data = load_suite(suite, data_dir=data_dir, report=note)
     tasks = None if task is None else [_TASK_NAMES[name] for name in task]
+    options = LoadOptions(
+        base_url=base_url, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle
+    )
     evaluations = []
     for name in dict.fromkeys(encoder):
         loaded = load_encoder(
@@ -101,6 +110,7 @@ def run(
             batch_size=batch_size,
             cache=not no_cache,
             report=note,
+            options=options,
         )
         again = "the same command goes on from the cache" if not no_cache else "nothing was saved"
         with interruptible(again), progress_bar(f"embedding with {loaded.name}") as progress:

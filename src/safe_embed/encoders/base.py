@@ -16,7 +16,7 @@ class Encoder(Protocol):
     """Turns texts into embeddings.
 
     An implementation is one file of this package and one row of the table in
-    `safe_embed.encoders.load`.
+    `safe_embed.encoders.backends`.
     """
 
     @property

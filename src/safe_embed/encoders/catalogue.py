@@ -8,15 +8,25 @@ from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    model_validator,
+)
 
 from safe_embed.errors import UnknownNameError
 
 __all__ = [
     "DEFAULT_ENCODER",
+    "PICKLE_FILE",
     "TOKENIZER_FILE",
     "WEIGHTS_FILE",
     "EncoderRow",
+    "Repository",
     "WheelSource",
     "find",
     "names",
@@ -29,6 +39,7 @@ DEFAULT_ENCODER = "minilm"
 TOKENIZER_FILE = "tokenizer.json"
 WEIGHTS_FILE = "model.safetensors"
 """The one file of a row that holds its weights; its digest tells which encoder a directory is."""
+PICKLE_FILE = "pytorch_model.bin"
 
 
 def _stays_inside(name: str) -> str:
@@ -41,6 +52,8 @@ def _stays_inside(name: str) -> str:
 
 FileName = Annotated[str, AfterValidator(_stays_inside)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+ModelId = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
 
 
 class WheelSource(BaseModel):
@@ -59,46 +72,99 @@ class WheelSource(BaseModel):
     path: FileName
 
 
+class Repository(BaseModel):
+    """One repository of the model hub at one commit.
+
+    Attributes:
+        model_id: its name, `ORG/MODEL`.
+        revision: the commit, 40 hex digits.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model_id: ModelId
+    revision: Commit
+
+
 class EncoderRow(BaseModel):
-    """One catalogued encoder.
+    """One catalogued encoder; the head of `catalogue.toml` says more of each key.
 
     Attributes:
         name: what users type; also the directory in the cache.
-        model_id: repository on the model hub.
-        revision: commit of that repository, 40 hex digits.
+        model_id: repository on the model hub; of an API, the name of the model there.
+        revision: commit of that repository, 40 hex digits; None for an API.
         backend: the engine that runs it.
-        pooling: how token vectors become one; what the model's own files say is not asked.
+        pooling: how token vectors become one.
+        prompt: put before each text.
+        adapters: LoRA adapters that are merged into the weights, in this order.
+        dtype: number format that the model is run in.
         dimension: number of values in one embedding.
         max_tokens: a longer text is cut to this many tokens.
-        size_mb: download size in MB (10^6 bytes).
-        license: SPDX identifier of the weights' licence.
+        parameters_million: 10^6 parameters; None where nobody publishes it.
+        size_mb: download size in MB (10^6 bytes), 0 for an API.
+        license: SPDX identifier of the weights' licence, or its name.
+        gated: a licence must be accepted on the model's page, with a token of that account.
+        own_code_before: a transformers before this version lacks the architecture and would have
+            to run the repository's own code; None where every version that we allow has it.
         description: one line for the table of encoders.
         published_average_similarity: the paper's average similarity; None where it has none.
-        files: the files that are taken, each with its SHA-256; the weights are among them.
+        files: the files that are taken, each with its SHA-256, and no others; the weights are
+            among them. Empty where the hub is asked which files there are.
+        pinned: SHA-256 of some files, where `files` is empty.
+        pickle_sha256: of `pytorch_model.bin`, where there are no other weights.
         wheel: a PyPI package that holds the same files, or None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
-    model_id: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
-    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
-    backend: Literal["onnx", "sentence-transformers"]
-    pooling: Literal["mean", "cls", "pooler"]
+    model_id: str
+    revision: Commit | None = None
+    backend: Literal["onnx", "sentence-transformers", "llm2vec", "static", "openai"]
+    pooling: Literal["mean", "cls", "pooler", "last"] | None = None
+    prompt: str = ""
+    adapters: tuple[Repository, ...] = ()
+    dtype: Literal["float32", "bfloat16"] = "float32"
     dimension: PositiveInt
     max_tokens: PositiveInt
-    size_mb: PositiveInt
+    parameters_million: PositiveInt | None = None
+    size_mb: NonNegativeInt
     license: str
+    gated: bool = False
+    own_code_before: Annotated[str, Field(pattern=r"^\d+\.\d+$")] | None = None
     description: str
     published_average_similarity: Annotated[float, Field(gt=-1, lt=1)] | None = None
-    files: dict[FileName, Sha256]
+    files: dict[FileName, Sha256] = {}
+    pinned: dict[FileName, Sha256] = {}
+    pickle_sha256: Sha256 | None = None
     wheel: WheelSource | None = None
 
     @model_validator(mode="after")
-    def _holds_weights(self) -> Self:
-        if WEIGHTS_FILE not in self.files:
+    def _is_complete(self) -> Self:
+        if self.files and WEIGHTS_FILE not in self.files:
             raise ValueError(f"files must list {WEIGHTS_FILE}")
+        if self.files and (self.pinned or self.pickle_sha256 or self.adapters):
+            raise ValueError("files lists all files, so there is no pinned, pickle or adapter")
+        if self.wheel and not self.files:
+            raise ValueError("a wheel needs files")
+        if (self.backend == "openai") != (self.revision is None):
+            raise ValueError("revision must be given, and not for an API")
+        if self.backend == "onnx" and self.pooling in (None, "last"):
+            raise ValueError("the onnx engine needs pooling: mean, cls or pooler")
+        if self.adapters and self.backend != "llm2vec":
+            raise ValueError("only llm2vec merges adapters")
         return self
+
+    @property
+    def repositories(self) -> tuple[Repository, ...]:
+        """Where its files come from: the model's own, then the adapters'; none for an API."""
+        if self.revision is None:
+            return ()
+        return (Repository(model_id=self.model_id, revision=self.revision), *self.adapters)
+
+    def digest(self, name: str) -> str | None:
+        """SHA-256 that the row pins for a file, or None."""
+        return self.files.get(name) or self.pinned.get(name)
 
 
 @cache
@@ -136,4 +202,4 @@ def row_for_weights(digest: str) -> EncoderRow | None:
     A directory of any name is recognised by it, so that it gets the published average similarity
     of the encoder that it holds.
     """
-    return next((each for each in rows() if each.files[WEIGHTS_FILE] == digest), None)
+    return next((each for each in rows() if each.digest(WEIGHTS_FILE) == digest), None)

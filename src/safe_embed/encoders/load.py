@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from safe_embed.encoders import catalogue, weights
+from safe_embed.encoders.backends import BACKENDS, LOCAL, LoadOptions, Request
 from safe_embed.encoders.base import Encoder
-from safe_embed.encoders.catalogue import EncoderRow
 from safe_embed.errors import InputError, UnknownNameError, UnsupportedModelError
 from safe_embed.files import cache_dir
 
-__all__ = ["BACKENDS", "FAKE_ENCODER", "load_encoder"]
+__all__ = ["BACKENDS", "FAKE_ENCODER", "PREFIXES", "LoadOptions", "load_encoder"]
 
 FAKE_ENCODER = "fake"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Request:
-    """What a backend needs to know."""
-
-    directory: Path
-    row: EncoderRow | None
-    """The catalogue row that was asked for by name; its files have been verified."""
-    device: str
-    batch_size: int | None
+_DEFAULTS = LoadOptions()
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w./-]+)?")
 
 
 def load_encoder(
@@ -36,19 +28,24 @@ def load_encoder(
     batch_size: int | None = None,
     cache: bool = False,
     report: Callable[[str], None] = lambda _message: None,
+    options: LoadOptions = _DEFAULTS,
 ) -> Encoder:
     """Loads a sentence encoder.
 
     Args:
-        name: a name of the catalogue (its weights are fetched if they are not on this machine),
-            a directory as sentence-transformers saves it, or `fake`. A directory with the weights,
-            tokenizer and settings of a catalogue row is recognised as it by the engine.
-        backend: `onnx` or `sentence-transformers`; by default the one of the catalogue row, and
-            for a directory `onnx` where the engine can run it, else `sentence-transformers`.
+        name: a name of the catalogue (its weights are fetched if they are not on this machine); a
+            directory: as sentence-transformers saves it, an exported ONNX graph, or a static
+            encoder of model2vec; `hub:ORG/MODEL[@REVISION]` or plain `ORG/MODEL`; `openai:MODEL`;
+            `file:EMBEDDINGS.parquet` or `.npz`; or `fake`. A directory with the weights, tokenizer
+            and settings of a catalogue row is recognised as it by the engine.
+        backend: a name of `BACKENDS`; by default the one of the catalogue row, and for a directory
+            the one that its files tell: `onnx` where the engine can run it, else
+            `sentence-transformers`.
         device: `cpu` or `cuda`.
         batch_size: most texts in one batch; the backend chooses when None.
         cache: keep embeddings in the user's cache directory and look them up there.
         report: called with a line for people when something is fetched.
+        options: an API's address, and what is trusted.
 
     Returns:
         An encoder, ready to encode.
@@ -56,96 +53,124 @@ def load_encoder(
     Raises:
         UnknownNameError: no such name, and no such directory.
         EncoderError: the directory holds no encoder, or its weights have a wrong digest.
+        DataError: a file of embeddings cannot be used.
         DownloadError: the weights could not be fetched.
         MissingExtraError: the backend is not installed.
     """
     if backend is not None and backend not in BACKENDS:
         raise UnknownNameError("backend", backend, BACKENDS)
-    encoder = _load(str(name), backend, device, batch_size, report)
-    if not cache or encoder.name == FAKE_ENCODER:
-        return encoder
+    request = Request(
+        target=str(name), device=device, batch_size=batch_size, options=options, report=report
+    )
+    if not cache or request.target == FAKE_ENCODER or request.target.startswith("file:"):
+        return _load(request, backend)
     from safe_embed.encoders.cache import CachedEncoder, EmbeddingCache
 
-    return CachedEncoder(encoder, EmbeddingCache(cache_dir() / "embeddings"))
+    kept = EmbeddingCache(cache_dir() / "embeddings")
+    return CachedEncoder(_load(replace(request, cache=kept), backend), kept)
 
 
-def _load(
-    name: str,
-    backend: str | None,
-    device: str,
-    batch_size: int | None,
-    report: Callable[[str], None],
-) -> Encoder:
-    if name == FAKE_ENCODER:
+def _load(request: Request, backend: str | None) -> Encoder:
+    prefix, colon, rest = request.target.partition(":")
+    if colon and prefix in PREFIXES:
+        return PREFIXES[prefix](replace(request, target=rest), backend)
+    if request.target == FAKE_ENCODER:
         from safe_embed.encoders.fake import FakeEncoder
 
         return FakeEncoder()
-    row = catalogue.find(name)
-    directory = weights.fetch(row, report=report) if row else _directory(name)
-    request = _Request(directory=directory, row=row, device=device, batch_size=batch_size)
-    if row is not None:
-        backend = backend or row.backend
-    if backend is not None:
-        return BACKENDS[backend](request)
-    try:
-        return _load_onnx(request)
-    except UnsupportedModelError as error:
-        report(f"{error}; trying it")
-        return _load_sentence_transformers(request)
-
-
-def _directory(name: str) -> Path:
-    path = Path(name).expanduser()
+    if row := catalogue.find(request.target):
+        return _load_row(replace(request, row=row), backend)
+    path = Path(request.target).expanduser()
     if path.is_dir():
-        return path
+        return _load_directory(replace(request, directory=path), backend)
     if path.exists():
-        raise InputError(f"{path} is a file; an encoder is a name or a directory")
+        raise InputError(
+            f"{path} is a file; an encoder is a name or a directory, and embeddings that were "
+            f"computed elsewhere are file:{path}"
+        )
+    if _HUB_ID.fullmatch(request.target) and not request.target.startswith("."):
+        return _load_from_hub(request, backend)
     raise UnknownNameError(
         "encoder",
-        name,
+        request.target,
         [*catalogue.names(), FAKE_ENCODER],
-        remedy="There is no directory of that name either.",
+        remedy="There is no directory of that name either; other names begin with "
+        f"{', '.join(f'{prefix}:' for prefix in PREFIXES)}.",
     )
 
 
-def _load_onnx(request: _Request) -> Encoder:
-    from safe_embed.encoders.modeldir import read_model_dir
-    from safe_embed.encoders.onnx_encoder import OnnxEncoder
-
+def _load_row(request: Request, backend: str | None) -> Encoder:
     row = request.row
-    if row is not None:
-        model = read_model_dir(
-            request.directory,
-            pooling=row.pooling,
-            weights_digest=row.files[catalogue.WEIGHTS_FILE],
+    assert row is not None  # noqa: S101 - of the caller
+    request = replace(request, name=row.name)
+    if row.repositories:
+        directory = weights.fetch(
+            row, report=request.report, allow_pickle=request.options.allow_pickle
         )
-    else:
-        model = read_model_dir(request.directory)
-        row = weights.recognize(model)
-    return OnnxEncoder(
-        model,
-        name=row.name if row else request.directory.resolve().name,
-        published_average_similarity=row.published_average_similarity if row else None,
-        device=request.device,
-        batch_size=request.batch_size,
+        request = replace(request, directory=directory)
+    if backend not in (None, row.backend) and not {backend, row.backend} <= LOCAL:
+        raise InputError(f"{row.name} is run by the backend {row.backend}, not by {backend}")
+    return BACKENDS[backend or row.backend](request)
+
+
+def _load_directory(request: Request, backend: str | None) -> Encoder:
+    """Loads a directory with the backend that its files tell."""
+    if backend is not None:
+        return BACKENDS[backend](request)
+    from safe_embed.encoders.onnx_export_dir import find_graph
+    from safe_embed.encoders.static_encoder import is_static
+
+    directory = request.directory
+    if is_static(directory):
+        return BACKENDS["static"](request)
+    if find_graph(directory) and not list(directory.glob("*.safetensors")):
+        return BACKENDS["onnx-export"](request)
+    try:
+        return BACKENDS["onnx"](request)
+    except UnsupportedModelError as error:
+        request.report(f"{error}; trying it")
+        return BACKENDS["sentence-transformers"](request)
+
+
+def _load_from_hub(request: Request, backend: str | None) -> Encoder:
+    model_id, _, revision = request.target.partition("@")
+    if not _HUB_ID.fullmatch(request.target):
+        raise InputError(f"hub:{request.target} must be hub:ORG/MODEL or hub:ORG/MODEL@REVISION")
+    directory = weights.fetch_from_hub(
+        model_id,
+        revision or None,
+        report=request.report,
+        allow_pickle=request.options.allow_pickle,
+        code=request.options.trust_remote_code,
     )
+    name = model_id.rpartition("/")[2]
+    return _load_directory(replace(request, directory=directory, name=name), backend)
 
 
-def _load_sentence_transformers(request: _Request) -> Encoder:
-    from safe_embed.encoders.sentence_transformers_encoder import SentenceTransformersEncoder
+def _load_file(request: Request, backend: str | None) -> Encoder:
+    _no_backend("file", backend)
+    from safe_embed.encoders.file_encoder import FileEncoder
 
-    row = request.row
-    return SentenceTransformersEncoder(
-        request.directory,
-        name=row.name if row else request.directory.resolve().name,
-        published_average_similarity=row.published_average_similarity if row else None,
-        device=request.device,
-        batch_size=request.batch_size,
-    )
+    return FileEncoder(Path(request.target).expanduser())
 
 
-BACKENDS: dict[str, Callable[[_Request], Encoder]] = {
-    "onnx": _load_onnx,
-    "sentence-transformers": _load_sentence_transformers,
+def _load_api(request: Request, backend: str | None) -> Encoder:
+    _no_backend("openai", backend)
+    api = [row for row in catalogue.rows() if row.backend == "openai"]
+    if request.options.base_url is None:  # elsewhere the same name may be another model
+        row = next((row for row in api if row.model_id == request.target), None)
+        request = replace(request, row=row, name=row.name if row else None)
+    return BACKENDS["openai"](request)
+
+
+def _no_backend(prefix: str, backend: str | None) -> None:
+    if backend is not None:
+        raise InputError(f"an encoder {prefix}:... takes no backend, got {backend!r}; leave it out")
+
+
+PREFIXES: dict[str, Callable[[Request, str | None], Encoder]] = {
+    "hub": _load_from_hub,
+    "openai": _load_api,
+    "file": _load_file,
 }
-"""The backends by name; each is one file, imported when it is used."""
+"""What a name may begin with, and a colon."""

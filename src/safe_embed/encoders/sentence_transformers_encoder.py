@@ -28,7 +28,7 @@ _NOT_READ = frozenset({".md", ".gitattributes", ".gitignore", ".onnx", ".h5", ".
 class SentenceTransformersEncoder:
     """Encoder of anything that sentence-transformers loads; needs the extra `torch`.
 
-    Code and pickles that come with a model are never run: only safetensors weights are loaded.
+    Code and pickles that come with a model are run or read only when it is said so.
 
     Args:
         source: a directory, or the id of a model on the Hugging Face hub, which is fetched.
@@ -37,6 +37,9 @@ class SentenceTransformersEncoder:
         device: "cpu" or "cuda".
         batch_size: texts in one batch; 32 by default.
         revision: commit of the model on the hub; by default the newest.
+        prompt: put before each text, in place of the model's own; "" for none.
+        trust_remote_code: run Python code that comes with the model.
+        allow_pickle: read pickled weights, in torch's weights_only mode, where there are no others.
 
     Raises:
         MissingExtraError: torch or sentence-transformers is not installed.
@@ -44,7 +47,7 @@ class SentenceTransformersEncoder:
         InputError: an option has a value that cannot be used.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is one thing that a user may choose
         self,
         source: Path | str,
         *,
@@ -53,14 +56,20 @@ class SentenceTransformersEncoder:
         device: str = "cpu",
         batch_size: int | None = None,
         revision: str | None = None,
+        prompt: str | None = None,
+        trust_remote_code: bool = False,
+        allow_pickle: bool = False,
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size must be 1 or more, got {batch_size}")
-        self._model = _load(source, device, revision)
+        if not allow_pickle:
+            _refuse_pickles(Path(source))
+        self._model = _load(source, device, revision, code=trust_remote_code, pickle=allow_pickle)
+        self._prompt = prompt
         self._name = name or Path(source).resolve().name
         self._published_average_similarity = published_average_similarity
         self._batch_size = batch_size or _DEFAULT_BATCH_SIZE
-        self._fingerprint = _fingerprint(source, self._model, revision)
+        self._fingerprint = _fingerprint(source, self._model, revision, prompt)
         self._dimension: int = self._encode([""]).shape[1]
 
     @property
@@ -106,6 +115,7 @@ class SentenceTransformersEncoder:
     def _encode(self, texts: list[str]) -> NDArray[np.float32]:
         embeddings = self._model.encode(
             texts,
+            prompt=self._prompt,  # None: the model's own default
             batch_size=self._batch_size,
             normalize_embeddings=True,
             convert_to_numpy=True,
@@ -114,7 +124,19 @@ class SentenceTransformersEncoder:
         return np.asarray(embeddings, dtype=np.float32)
 
 
-def _load(source: Path | str, device: str, revision: str | None) -> SentenceTransformer:
+def _refuse_pickles(directory: Path) -> None:
+    """Modules after the transformer are read by another loader, which takes pickles silently."""
+    for path in sorted(directory.glob("*_*/pytorch_model.bin")):
+        if not path.with_name("model.safetensors").exists():
+            raise EncoderError(
+                f"{path} is a pickle, which can hold code, and there are no safetensors beside it; "
+                "with --allow-pickle it is read in torch's weights_only mode"
+            )
+
+
+def _load(
+    source: Path | str, device: str, revision: str | None, *, code: bool, pickle: bool
+) -> SentenceTransformer:
     try:
         import torch  # an extra
         from sentence_transformers import SentenceTransformer  # an extra
@@ -130,9 +152,10 @@ def _load(source: Path | str, device: str, revision: str | None) -> SentenceTran
                 str(source),
                 device=device,
                 revision=revision,
-                trust_remote_code=False,
-                local_files_only=Path(source).is_dir(),
-                model_kwargs={"use_safetensors": True},
+                trust_remote_code=code,
+                # The code of some models is in a repository of its own.
+                local_files_only=Path(source).is_dir() and not code,
+                model_kwargs={"use_safetensors": None if pickle else True},
             )
     except Exception as error:  # whatever the libraries below it raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -152,8 +175,12 @@ def _no_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _fingerprint(source: Path | str, model: SentenceTransformer, revision: str | None) -> str:
+def _fingerprint(
+    source: Path | str, model: SentenceTransformer, revision: str | None, prompt: str | None
+) -> str:
     digest = hashlib.sha256(b"sentence-transformers\n")
+    if prompt is not None:
+        digest.update(f"prompt {prompt!r}\n".encode())
     if Path(source).is_dir():
         for file in _files_read(Path(source)):
             digest.update(f"{file.relative_to(source).as_posix()} {sha256_of(file)}\n".encode())

