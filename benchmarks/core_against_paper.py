@@ -1,6 +1,6 @@
 """Does safe-embed-core order encoders as the paper's data does?
 
-    python benchmarks/core_against_paper.py --data-dir DIR [--mpnet DIR]
+    python benchmarks/core_against_paper.py [--data-dir DIR] [--mpnet DIR]
 
 Scores several encoders, and variants with layers left out, on both suites, each normalised by its
 average similarity on the bundled baseline prompts, and prints Spearman's rank correlations.
@@ -73,7 +73,7 @@ def ranks(values: list[float]) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--data-dir", type=Path, help="the paper's files; fetched when left out")
     parser.add_argument("--mpnet", type=Path, help="directory of all-mpnet-base-v2")
     arguments = parser.parse_args()
     minilm = weights.fetch(catalogue.row("minilm"), report=print)
