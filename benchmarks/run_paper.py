@@ -3,7 +3,7 @@
 Yardstick: sentence-transformers, one `encode` call for each column (2 + 6 + 1) at its default
 batch size, a Python loop over pairs for the similarities, a full similarity matrix for purity.
 
-    python benchmarks/run_paper.py --data-dir DIR [--encoder sbert-all] [--weights DIR]
+    python benchmarks/run_paper.py [--data-dir DIR] [--encoder sbert-all] [--weights DIR]
 
 Needs the extra `torch`. Prints wall time, process CPU time and the ratios.
 """
@@ -76,7 +76,7 @@ def papers_average_similarity(head: list[list[float]], tail: list[list[float]]) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--data-dir", type=Path, help="the paper's files; fetched when left out")
     parser.add_argument("--encoder", default="sbert-all")
     parser.add_argument("--weights", type=Path, help="directory of the weights, else the cache")
     arguments = parser.parse_args()

@@ -9,9 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from safe_embed.datasets import catalogue
-from safe_embed.datasets.catalogue import DataSet, fetch, load, locate, row, rows
+from safe_embed.datasets.catalogue import DataSet, datasheet, fetch, load, locate, row, rows
 from safe_embed.errors import DataError, InputError, UnknownNameError
-from safe_embed.taxonomy import HARM_CATEGORIES, PAIR_TYPES
 
 Serve: TypeAlias = Callable[..., Any]  # the fixture of conftest.py
 BODY = b'{"text": "a", "label": "safe"}\n'
@@ -49,10 +48,8 @@ def test_the_rows() -> None:
         "contrast-sets",
         "contrast-sets-raw",
         "beavertails-30k",
-        "bundled-pairs",
-        "bundled-contrast-sets",
-        "bundled-taxonomy",
-        "bundled-baseline",
+        "safe-embed-core",
+        "safe-embed-core-train",
     ]
     assert [row(name) for name in names] == list(rows())
 
@@ -162,22 +159,18 @@ def test_fetches_by_name_into_a_directory(
     assert seen[-1] == len(BODY)
 
 
-@pytest.mark.parametrize("name", ["beavertails-30k", "bundled-pairs"])
+@pytest.mark.parametrize("name", ["beavertails-30k", "safe-embed-core"])
 def test_what_is_not_fetched_says_so(name: str) -> None:
     with pytest.raises(InputError, match="is not fetched"):
         fetch(name)
 
 
 @pytest.mark.parametrize("name", [one.name for one in rows() if one.bundled])
-def test_bundled_files_load_without_a_warning(name: str) -> None:
-    file = load(name)
-    assert len(file.records) >= 20
-    assert not file.warnings
+def test_bundled_files_load_and_have_a_datasheet(name: str) -> None:
+    assert len(load(name).records) >= 1000
+    assert datasheet(row(name)).startswith("# Datasheet")
 
 
-def test_bundled_files_speak_the_papers_vocabulary() -> None:
-    assert {pair.type for pair in load("bundled-pairs").pairs} == set(PAIR_TYPES)
-    assert {one.category for one in load("bundled-taxonomy").prompts} == set(HARM_CATEGORIES)
-    sets = load("bundled-contrast-sets").contrast_sets
-    assert {one.category for one in sets} == set(HARM_CATEGORIES)
-    assert {prompt.label for prompt in load("bundled-baseline").prompts} == {"safe", "unsafe"}
+def test_other_data_sets_have_none() -> None:
+    with pytest.raises(InputError, match="has no datasheet"):
+        datasheet(row("xstest-aug"))

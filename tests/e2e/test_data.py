@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from safe_embed.datasets import load_core
 from tests.e2e.conftest import Cli, assert_refused
 
 
@@ -22,15 +23,17 @@ class TestList:
         by_name = {row["name"]: row for row in rows}
         assert by_name["do-not-answer"]["path"] is None
         assert len(by_name["do-not-answer"]["sha256"]) == 64
-        assert Path(by_name["bundled-pairs"]["path"]).is_file()
+        assert Path(by_name["safe-embed-core"]["path"]).is_file()
 
 
 class TestInfo:
     def test_counts_a_present_data_set(self, cli: Cli) -> None:
-        info = json.loads(cli("data", "info", "bundled-taxonomy", "--json").out)
-        assert info["records"] == 180
-        assert set(info["categories"].values()) == {15}
-        assert "CC-BY-4.0" in cli("data", "info", "bundled-taxonomy").out
+        info = json.loads(cli("data", "info", "safe-embed-core", "--json").out)
+        assert info["records"] == len(load_core("test"))
+        assert len(info["categories"]) == 12
+        shown = cli("data", "info", "safe-embed-core").out
+        assert "CC-BY-4.0" in shown
+        assert "Known gaps" in shown  # of the datasheet
 
     def test_unknown_name(self, cli: Cli) -> None:
         assert_refused(cli("data", "info", "xstest"), "unknown data set 'xstest'", "xstest-aug")
@@ -45,7 +48,7 @@ def test_info_of_a_local_copy(cli: Cli, paper_data: Path) -> None:
 
 class TestFetch:
     def test_what_is_bundled_is_not_fetched(self, cli: Cli) -> None:
-        assert_refused(cli("data", "fetch", "bundled-pairs"), "ships with safe-embed")
+        assert_refused(cli("data", "fetch", "safe-embed-core"), "ships with safe-embed")
 
     def test_unknown_name_before_anything_is_fetched(self, cli: Cli) -> None:
         assert_refused(

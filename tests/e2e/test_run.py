@@ -10,7 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from safe_embed.benchmark import Run, items_path, load_items, load_run
+from safe_embed.benchmark import Run, items_path, load_items, load_run, load_suite
 from tests.conftest import REPOSITORY
 from tests.e2e.conftest import UPDATE_VARIABLE, Cli, assert_golden, assert_refused
 
@@ -35,7 +35,8 @@ def test_run_file_and_items_are_saved_and_named(cli: Cli) -> None:
     items = load_items(path)
     assert run.encoder.name == "fake"
     assert run.suite.name == "bundled"
-    assert len(items) == 70 + 60 + 180
+    suite = load_suite("bundled")
+    assert len(items) == len(suite.pairs) + len(suite.contrast_sets) + len(suite.taxonomy)
     assert {item.task for item in items} == set(run.settings.tasks)
     purity = [item.score for item in items if item.task == "safety_taxonomy"]
     assert run.tasks.safety_taxonomy is not None

@@ -10,13 +10,19 @@ from typing import get_args
 from safe_embed.benchmark.baseline import BaselinePrompts, split_head_tail
 from safe_embed.benchmark.results import TaskName
 from safe_embed.datasets import (
+    CORE,
     DataSet,
     Kind,
     RecordFile,
     Row,
     catalogue,
+    contrast_sets_of,
+    core_digest,
+    load_core,
     load_head_tail,
     load_records,
+    pairs_of,
+    prompts_of,
     read_table,
 )
 from safe_embed.errors import InputError
@@ -28,17 +34,10 @@ BUNDLED = "bundled"
 PAPER = "paper"
 
 _TASKS: tuple[TaskName, ...] = get_args(TaskName)
-_DATA_SETS = {
-    BUNDLED: {
-        "pairs": "bundled-pairs",
-        "contrast_sets": "bundled-contrast-sets",
-        "taxonomy": "bundled-taxonomy",
-    },
-    PAPER: {
-        "pairs": "xstest-aug",
-        "contrast_sets": "contrast-sets",
-        "taxonomy": "do-not-answer",
-    },
+_PAPER_DATA_SETS = {
+    "pairs": "xstest-aug",
+    "contrast_sets": "contrast-sets",
+    "taxonomy": "do-not-answer",
 }
 _KINDS: dict[str, Kind] = {
     "pairs": "pairs",
@@ -101,10 +100,10 @@ def load_suite(
     """Loads a suite by name or from a directory.
 
     Args:
-        name: `bundled` (ships with the package), `paper` (the paper's data, fetched where it is
-            not on this machine), or a directory with at least one of the files `pairs`,
-            `contrast_sets` and `taxonomy`, and perhaps `baseline`, each as `.jsonl`, `.csv` or
-            `.parquet` (docs/data.md tells their fields).
+        name: `bundled` (the test split of safe-embed-core, which ships with the package), `paper`
+            (the paper's data, fetched where it is not on this machine), or a directory with at
+            least one of the files `pairs`, `contrast_sets` and `taxonomy`, and perhaps `baseline`,
+            each as `.jsonl`, `.csv` or `.parquet` (docs/data.md tells their fields).
         data_dir: where the paper's files are, in place of the user's data directory; nothing is
             fetched then.
         report: called with a line for people when something is fetched.
@@ -114,8 +113,10 @@ def load_suite(
         DataError: a file is missing, has the wrong digest, or a row that cannot be used.
         DownloadError: the paper's data could not be fetched.
     """
-    if str(name) in _DATA_SETS:
-        return _named_suite(str(name), data_dir, report)
+    if str(name) == BUNDLED:
+        return _bundled_suite(data_dir)
+    if str(name) == PAPER:
+        return _paper_suite(data_dir, report)
     directory = Path(name).expanduser()
     if not directory.is_dir():
         raise InputError(
@@ -145,17 +146,29 @@ def load_baseline(path: Path | None = None, *, data_dir: Path | None = None) -> 
     found = catalogue.locate(catalogue.row("beavertails-30k"), data_dir)
     if found is not None:
         return _beavertails_baseline(found)
-    return split_head_tail("bundled-baseline", catalogue.load("bundled-baseline").prompts)
+    return split_head_tail("bundled-baseline", prompts_of(load_core("test"), "baseline"))
 
 
-def _named_suite(name: str, data_dir: Path | None, report: Callable[[str], None]) -> Suite:
+def _bundled_suite(data_dir: Path | None) -> Suite:
+    records = load_core("test")
+    return Suite(
+        name=BUNDLED,
+        pairs=pairs_of(records),
+        contrast_sets=contrast_sets_of(records),
+        taxonomy=prompts_of(records, "taxonomy"),
+        baseline=load_baseline(data_dir=data_dir),
+        digests={CORE: core_digest("test")},
+    )
+
+
+def _paper_suite(data_dir: Path | None, report: Callable[[str], None]) -> Suite:
     files = {}
-    for part, data_set in _DATA_SETS[name].items():
+    for part, data_set in _PAPER_DATA_SETS.items():
         row = catalogue.row(data_set)
         if data_dir is None:
             _fetch_if_absent(row, report)
         files[part] = catalogue.load(row, data_dir)
-    return _suite(name, files, load_baseline(data_dir=data_dir))
+    return _suite(PAPER, files, load_baseline(data_dir=data_dir))
 
 
 def _fetch_if_absent(row: DataSet, report: Callable[[str], None]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from safe_embed.cli.options import DataDirOption, JsonOption
-from safe_embed.cli.output import note, print_json, print_result, progress_bar
+from safe_embed.cli.output import note, print_json, print_markdown, print_result, progress_bar
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -79,8 +79,10 @@ def info(
         }
     if json_output:
         print_json(json.dumps(fields, indent=1))
-    else:
-        print_result(_field_table(fields))
+        return
+    print_result(_field_table(fields))
+    if row.datasheet is not None:
+        print_markdown(catalogue.datasheet(row))
 
 
 @data_app.command("fetch")

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["interruptible", "note", "print_json", "print_result", "progress_bar"]
+__all__ = ["interruptible", "note", "print_json", "print_markdown", "print_result", "progress_bar"]
 
 
 def note(message: str) -> None:
@@ -30,6 +30,14 @@ def print_result(result: RenderableType) -> None:
     from rich.console import Console  # not needed for --help
 
     Console(highlight=False, emoji=False).print(result)
+
+
+def print_markdown(text: str) -> None:
+    """A page of Markdown on stdout, laid out for reading."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    Console(emoji=False).print(Markdown(text))
 
 
 @contextmanager

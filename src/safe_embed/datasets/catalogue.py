@@ -19,7 +19,7 @@ from safe_embed.datasets.formats import Defect, RecordFile, load_records
 from safe_embed.errors import DataError, InputError, UnknownNameError
 from safe_embed.files import data_dir, sha256_of
 
-__all__ = ["DataSet", "fetch", "load", "locate", "row", "rows"]
+__all__ = ["DataSet", "datasheet", "fetch", "load", "locate", "row", "rows"]
 
 _Hex40 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{40}$")]
 _Hex64 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
@@ -39,6 +39,8 @@ class DataSet(BaseModel):
     license: str
     source: str
     bundled: bool = False
+    datasheet: str | None = None
+    """Name of a Markdown file beside it: how it was made, what for, what not for."""
     url: str | None = None
     commit: _Hex40 | None = None
     size_bytes: int | None = Field(default=None, gt=0)
@@ -89,12 +91,22 @@ def locate(data_set: DataSet, directory: Path | None = None) -> Path | None:
         directory: looked at before the user's data directory.
     """
     if data_set.bundled:
-        # Joined as a path, because the files need no package of their own.
-        directories = [Path(str(resources.files("safe_embed.datasets"))) / "bundled"]
+        directories = [Path(str(resources.files("safe_embed.datasets")))]
     else:
         directories = [*([directory] if directory else []), data_dir()]
     candidates = (place / data_set.file for place in directories)
     return next((path for path in candidates if path.is_file()), None)
+
+
+def datasheet(data_set: DataSet) -> str:
+    """The data set's datasheet, in Markdown.
+
+    Raises:
+        InputError: it has none.
+    """
+    if data_set.datasheet is None:
+        raise InputError(f"data set {data_set.name!r} has no datasheet")
+    return (resources.files("safe_embed.datasets") / data_set.datasheet).read_text("utf-8")
 
 
 def load(data_set: DataSet | str, directory: Path | None = None) -> RecordFile:
