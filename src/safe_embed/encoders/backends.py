@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -149,8 +148,9 @@ def _load_llm2vec(request: Request) -> Encoder:
     row = request.row
     if row is None:
         raise InputError("the backend llm2vec runs rows of the catalogue only")
-    llm2vec = import_module("safe_embed.encoders.llm2vec_encoder")  # imports torch
-    encoder: Encoder = llm2vec.LLM2VecEncoder(
+    from safe_embed.encoders.llm2vec_encoder import LLM2VecEncoder
+
+    return LLM2VecEncoder(
         request.directory,
         adapters=[request.directory / f"adapters/{i}" for i in range(len(row.adapters))],
         name=row.name,
@@ -161,7 +161,6 @@ def _load_llm2vec(request: Request) -> Encoder:
         instruction=row.prompt,
         max_tokens=row.max_tokens,
     )
-    return encoder
 
 
 def _load_openai(request: Request) -> Encoder:

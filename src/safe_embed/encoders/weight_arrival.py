@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -86,6 +85,7 @@ def _unpickle(package: Package, pickle: Path, origin: Path) -> None:
             f"{origin}: {pickle.name} has SHA-256 {digest[:12]}..., and "
             f"{package.pickle_sha256[:12]}... is pinned; it was not opened"
         )
-    reader = import_module("safe_embed.encoders.pickled_weights")  # imports torch
-    reader.convert_pickle(pickle, pickle.with_name(WEIGHTS_FILE))
+    from safe_embed.encoders.pickled_weights import convert_pickle
+
+    convert_pickle(pickle, pickle.with_name(WEIGHTS_FILE))
     pickle.unlink()
