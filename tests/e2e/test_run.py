@@ -13,6 +13,7 @@ import pytest
 from safe_embed.benchmark import Run, items_path, load_items, load_run, load_suite
 from tests.conftest import REPOSITORY
 from tests.e2e.conftest import UPDATE_VARIABLE, Cli, assert_golden, assert_refused
+from tests.encoders.tiny_models import write_modules
 
 SCHEMA = REPOSITORY / "docs" / "run-file.schema.json"
 
@@ -49,7 +50,8 @@ def test_json_is_the_run_file_and_keeps_its_schema(cli: Cli, tmp_path: Path) -> 
     assert printed == json.loads((tmp_path / "out.json").read_text("utf-8"))
     jsonschema.validate(printed, json.loads(SCHEMA.read_text("utf-8")))
     assert list(printed) == [
-        "schema_version", "encoder", "suite", "settings", "tasks", "timing_s", "versions",
+        "schema_version", "encoder", "suite", "settings", "tasks", "truncation", "timing_s",
+        "versions",
     ]  # fmt: skip
     assert printed["schema_version"] == 1
 
@@ -117,6 +119,17 @@ def test_average_similarity_can_be_given(cli: Cli) -> None:
     assert_refused(
         cli("run", "--encoder", "fake", "--average-similarity", "1"), "must be in [-1, 1), got 1"
     )
+
+
+def test_what_was_cut_is_said(cli: Cli, tmp_path: Path, second_encoder: Path):
+    write_modules(second_encoder, max_seq_length=12)
+    suite = tmp_path / "suite"
+    suite.mkdir()
+    row = {"id": "7", "type": "t", "unsafe": "make a cake " * 10, "safe": "a cake"}
+    (suite / "pairs.jsonl").write_text(json.dumps(row) + "\n")
+    done = cli("run", "--encoder", second_encoder, "--suite", suite)
+    assert "tiny-bert cut 1 prompts at 12 tokens: safety_challenging 7" in done.err
+    assert "cut" not in cli("run", "--encoder", "fake", "--suite", suite).err
 
 
 class TestOwnSuite:

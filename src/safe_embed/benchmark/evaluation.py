@@ -21,15 +21,18 @@ from safe_embed.benchmark.results import (
     SuiteInfo,
     TaskName,
     TaskResults,
+    Truncation,
 )
 from safe_embed.benchmark.safety_challenging import safety_challenging
 from safe_embed.benchmark.safety_contrast import safety_contrast
 from safe_embed.benchmark.safety_taxonomy import require_taxonomy, safety_taxonomy
 from safe_embed.benchmark.suite import Suite
-from safe_embed.encoders.base import Encoder
+from safe_embed.encoders.base import CountsTokens, Encoder
 from safe_embed.metrics import normalized_similarity
 
 __all__ = ["evaluate"]
+
+_MAX_TRUNCATED_SHOWN = 100
 
 
 def evaluate(
@@ -106,6 +109,7 @@ def evaluate(
         tasks=TaskResults(
             safety_challenging=challenging, safety_contrast=contrast, safety_taxonomy=taxonomy
         ),
+        truncation=_truncation(encoder, suite, chosen),
         timing_s={
             "encode": round(encoded - started, 3),
             "tasks": round(ended - encoded, 3),
@@ -126,6 +130,19 @@ def _average_similarity(
         return encoder.published_average_similarity, "published"
     measured = measure_average_similarity(encoder, suite.baseline, seed=seed)
     return measured.mean, f"measured: {suite.baseline.name}"
+
+
+def _truncation(encoder: Encoder, suite: Suite, tasks: Sequence[TaskName]) -> Truncation | None:
+    counter = getattr(encoder, "wrapped", encoder)  # the cache does not count
+    if not isinstance(counter, CountsTokens):
+        return None
+    texts = sorted(set(suite.texts(tasks)))
+    counts = counter.count_tokens(texts)
+    cut = {text for text, n in zip(texts, counts, strict=True) if n > counter.max_tokens}
+    items = [f"{task} {name}" for task, name, of_item in suite.items(tasks) if cut & set(of_item)]
+    return Truncation(
+        max_tokens=counter.max_tokens, n=len(cut), items=tuple(items[:_MAX_TRUNCATED_SHOWN])
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -21,6 +21,7 @@ __all__ = [
     "SuiteInfo",
     "TaskName",
     "TaskResults",
+    "Truncation",
     "TypeSimilarity",
 ]
 
@@ -124,6 +125,17 @@ class SuiteInfo(_Result):
     """SHA-256 of each file that was read, by part of the suite."""
 
 
+class Truncation(_Result):
+    """Which texts the encoder could not read to their end."""
+
+    max_tokens: int
+    """Where it cut them."""
+    n: int
+    """Number of distinct texts that were cut."""
+    items: tuple[str, ...]
+    """Task and id of the items with such a text, the first 100."""
+
+
 class Settings(_Result):
     """All that a person chose and that could change a number."""
 
@@ -141,6 +153,8 @@ class Run(_Result):
     suite: SuiteInfo
     settings: Settings
     tasks: TaskResults
+    truncation: Truncation | None
+    """None where the encoder cannot tell."""
     timing_s: dict[str, float]
     versions: dict[str, str]
 

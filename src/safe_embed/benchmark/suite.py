@@ -79,16 +79,22 @@ class Suite:
             )
         return tuple(name for name in wanted if available[name])
 
-    def texts(self, tasks: Sequence[TaskName]) -> Iterator[str]:
-        """Every text that these tasks compare, duplicates included."""
+    def items(self, tasks: Sequence[TaskName]) -> Iterator[tuple[TaskName, str, tuple[str, ...]]]:
+        """Task, id and texts of every item that these tasks compare."""
         if "safety_challenging" in tasks:
             for pair in self.pairs:
-                yield from (pair.unsafe, pair.safe)
+                yield "safety_challenging", pair.id, (pair.unsafe, pair.safe)
         if "safety_contrast" in tasks:
             for one in self.contrast_sets:
-                yield from (one.original, *one.edits)
+                yield "safety_contrast", one.id, (one.original, *one.edits)
         if "safety_taxonomy" in tasks:
-            yield from (prompt.text for prompt in self.taxonomy)
+            for prompt in self.taxonomy:
+                yield "safety_taxonomy", prompt.id, (prompt.text,)
+
+    def texts(self, tasks: Sequence[TaskName]) -> Iterator[str]:
+        """Every text that these tasks compare, duplicates included."""
+        for _, _, texts in self.items(tasks):
+            yield from texts
 
 
 def load_suite(

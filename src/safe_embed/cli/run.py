@@ -123,6 +123,9 @@ def run(
                 average_similarity=average_similarity,
                 progress=progress,
             )
+        if (cut := evaluation.run.truncation) is not None and cut.n:
+            shown = ", ".join(cut.items[:3]) + (", ..." if len(cut.items) > 3 else "")
+            note(f"{loaded.name} cut {cut.n} prompts at {cut.max_tokens} tokens: {shown}")
         path = _run_path(output, loaded.name, data.name, several=len(set(encoder)) > 1)
         save_evaluation(evaluation, path)
         note(f"saved {path}")

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Encoder"]
+__all__ = ["CountsTokens", "Encoder"]
 
 
 @runtime_checkable
@@ -48,4 +48,18 @@ class Encoder(Protocol):
         Returns:
             Embeddings of shape (n, d), float32, each of length 1, in the order of `texts`.
         """
+        ...
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """An encoder that can tell which texts it cuts. Some cannot: an API, embeddings in a file."""
+
+    @property
+    def max_tokens(self) -> int:
+        """A text of more tokens is cut to this many, special ones included."""
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Number of tokens of each text before it is cut, int64 of shape (n,)."""
         ...

@@ -148,28 +148,28 @@ class CachedEncoder:
     """
 
     def __init__(self, encoder: Encoder, cache: EmbeddingCache) -> None:
-        self._encoder = encoder
+        self.wrapped = encoder  # may keep more protocols than `Encoder`
         self._cache = cache
 
     @property
     def name(self) -> str:
         """That of the wrapped encoder."""
-        return self._encoder.name
+        return self.wrapped.name
 
     @property
     def fingerprint(self) -> str:
         """That of the wrapped encoder: the cache changes no embedding."""
-        return self._encoder.fingerprint
+        return self.wrapped.fingerprint
 
     @property
     def dimension(self) -> int:
         """That of the wrapped encoder."""
-        return self._encoder.dimension
+        return self.wrapped.dimension
 
     @property
     def published_average_similarity(self) -> float | None:
         """That of the wrapped encoder."""
-        return self._encoder.published_average_similarity
+        return self.wrapped.published_average_similarity
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeds texts, computing only those that are not in the cache, in one call.
@@ -193,7 +193,7 @@ class CachedEncoder:
         for key in blobs:
             del missing[key]
         if missing:
-            vectors = self._encoder.encode(list(missing.values()))
+            vectors = self.wrapped.encode(list(missing.values()))
             if vectors.shape != (len(missing), self.dimension):
                 raise EncoderError(
                     f"{self.name} must return an array of shape "

@@ -24,6 +24,7 @@ from safe_embed.files import atomic_directory, cache_dir, sha256_of
 __all__ = ["OnnxEncoder"]
 
 _GRAPH_FILE = "graph.onnx"
+_TEXTS_AT_ONCE = 4096  # bounds the memory for token ids, whatever the corpus
 _TENSOR_FILE = "tensors.bin"
 _DIGEST_FILE = "sha256.txt"
 # TF32 would be faster on a GPU and is wrong from the third decimal on.
@@ -110,6 +111,25 @@ class OnnxEncoder:
         """The average similarity that the paper publishes for this encoder, if it has one."""
         return self._published_average_similarity
 
+    @property
+    def max_tokens(self) -> int:
+        """A text of more tokens is cut to this many, special ones included."""
+        return self._model.max_tokens
+
+    def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Number of tokens of each text before it is cut, int64 of shape (n,)."""
+        counts = np.empty(len(texts), dtype=np.int64)
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            prepared = [self._prepare(text) for text in texts[start : start + _TEXTS_AT_ONCE]]
+            encodings = self._tokenizer.encode_batch_fast(prepared)
+            counts[start : start + len(prepared)] = [
+                # what was cut comes in pieces, each with its special tokens again
+                len(one.ids)
+                + sum(len(part.ids) - part.special_tokens_mask.count(1) for part in one.overflowing)
+                for one in encodings
+            ]
+        return counts
+
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeds texts; equal ones are computed once.
 
@@ -127,12 +147,19 @@ class OnnxEncoder:
         """
         prepared = [self._prepare(text) for text in checked_texts(texts)]
         row_of = {text: row for row, text in enumerate(dict.fromkeys(prepared))}
-        token_ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(row_of))]
-        embeddings = np.empty((len(row_of), self.dimension), dtype=np.float32)
-        for rows in self._batches([len(ids) for ids in token_ids]):
-            batch = np.array([token_ids[row] for row in rows], dtype=np.int64)
-            embeddings[rows] = self._run(batch)
+        distinct = list(row_of)
+        embeddings = np.empty((len(distinct), self.dimension), dtype=np.float32)
+        for start in range(0, len(distinct), _TEXTS_AT_ONCE):
+            part = distinct[start : start + _TEXTS_AT_ONCE]
+            embeddings[start : start + len(part)] = self._encode_distinct(part)
         return embeddings[[row_of[text] for text in prepared]]
+
+    def _encode_distinct(self, texts: list[str]) -> NDArray[np.float32]:
+        token_ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
+        embeddings = np.empty((len(texts), self.dimension), dtype=np.float32)
+        for rows in self._batches([len(ids) for ids in token_ids]):
+            embeddings[rows] = self._run(np.array([token_ids[row] for row in rows], dtype=np.int64))
+        return embeddings
 
     def _prepare(self, text: str) -> str:
         text = (self._model.prompt + text).strip()
@@ -149,15 +176,26 @@ class OnnxEncoder:
                 yield rows[start : start + size]
 
     def _run(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Token ids of shape (batch, length) to embeddings of shape (batch, d)."""
+        """Token ids of shape (batch, length) to embeddings of shape (batch, d).
+
+        A batch that does not fit into memory is halved, not lost.
+        """
         try:
             embeddings: NDArray[np.float32] = self._session.run(None, {"input_ids": token_ids})[0]
         except Exception as error:  # onnxruntime's errors have no base of their own
+            if len(token_ids) > 1 and _is_memory(error):
+                half = len(token_ids) // 2
+                return np.concatenate([self._run(token_ids[:half]), self._run(token_ids[half:])])
             raise EncoderError(
                 f"{self._name}: the model failed on a text of {token_ids.shape[1]} tokens "
                 f"({_first_line(error)}); do tokenizer.json and config.json belong together?"
             ) from error
         return embeddings
+
+
+def _is_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "memory" in text or "bad allocation" in text
 
 
 def _load_tokenizer(model: ModelDir) -> Tokenizer:
