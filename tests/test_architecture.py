@@ -41,8 +41,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "sentence_transformers": ("encoders/sentence_transformers_encoder.py",),
     "transformers": ("encoders/llm2vec_encoder.py",),
-    "onnx": ("encoders/onnx_graph", "encoders/onnx_encoder.py"),
-    "onnxruntime": ("encoders/onnx_encoder.py", "encoders/onnx_export_dir.py"),
+    "onnx": ("encoders/onnx_graph", "encoders/onnx_session.py", "encoders/export.py"),
+    "onnxruntime": ("encoders/onnx_session.py", "encoders/onnx_export_dir.py"),
     "tokenizers": (
         "encoders/onnx_encoder.py",
         "encoders/onnx_export_dir.py",

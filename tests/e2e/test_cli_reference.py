@@ -15,6 +15,7 @@ VERBS = (
     (),
     ("run",),
     ("baseline",),
+    ("export",),
     ("data",),
     ("data", "list"),
     ("data", "info"),

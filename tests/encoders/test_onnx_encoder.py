@@ -17,7 +17,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from safe_embed.encoders import onnx_encoder
+from safe_embed.encoders import onnx_session
 from safe_embed.encoders.base import Encoder
 from safe_embed.encoders.modeldir import ModelDir, read_model_dir
 from safe_embed.encoders.onnx_encoder import OnnxEncoder
@@ -202,7 +202,7 @@ def test_the_graph_is_built_once(model: ModelDir, monkeypatch: pytest.MonkeyPatc
     expected = OnnxEncoder(model, name="tiny").encode(PROMPTS)
     modes = {path.stat().st_mode & 0o777 for path in graph_directory().iterdir()}
     assert len(modes) == 1
-    monkeypatch.setattr(onnx_encoder, "build_graph", None)
+    monkeypatch.setattr(onnx_session, "build_graph", None)
     np.testing.assert_array_equal(OnnxEncoder(model, name="tiny").encode(PROMPTS), expected)
 
 
@@ -254,12 +254,12 @@ def test_a_graph_that_never_loads_is_an_error(
         builds.append(model)
         return build_graph(model)
 
-    monkeypatch.setattr(onnx_encoder, "build_graph", counted)
+    monkeypatch.setattr(onnx_session, "build_graph", counted)
 
     def fail(*_: object) -> None:
         raise RuntimeError("no such operator\nand more")
 
-    monkeypatch.setattr(onnx_encoder, "_open", fail)
+    monkeypatch.setattr(onnx_session, "_open", fail)
     with pytest.raises(EncoderError, match=r"cannot load the graph \(no such operator\)"):
         OnnxEncoder(model, name="tiny")
     assert len(builds) == 2  # once for the cache, once in memory
@@ -271,7 +271,7 @@ def test_a_damaged_graph_that_cannot_be_removed_is_passed_by(
     expected = OnnxEncoder(model, name="tiny").encode(PROMPTS)
     path = graph_directory() / "tensors.bin"
     path.write_bytes(bytes(path.stat().st_size))
-    monkeypatch.setattr(onnx_encoder, "shutil", SimpleNamespace(rmtree=lambda *_, **__: None))
+    monkeypatch.setattr(onnx_session, "shutil", SimpleNamespace(rmtree=lambda *_, **__: None))
     np.testing.assert_array_equal(OnnxEncoder(model, name="tiny").encode(PROMPTS), expected)
 
 

@@ -1,5 +1,6 @@
 """The paper's three tasks, the suites they run on, and the run file."""
 
+from safe_embed.benchmark.agreement import Agreement, measure_agreement
 from safe_embed.benchmark.baseline import (
     BaselinePrompts,
     measure_average_similarity,
@@ -19,6 +20,7 @@ from safe_embed.benchmark.run_file import items_path, load_items, load_run, save
 from safe_embed.benchmark.suite import Suite, load_baseline, load_suite
 
 __all__ = [
+    "Agreement",
     "BaselinePrompts",
     "Evaluation",
     "Item",
@@ -34,6 +36,7 @@ __all__ = [
     "load_items",
     "load_run",
     "load_suite",
+    "measure_agreement",
     "measure_average_similarity",
     "save_evaluation",
     "split_head_tail",

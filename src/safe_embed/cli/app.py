@@ -11,6 +11,7 @@ import typer
 from safe_embed.cli.baseline import baseline
 from safe_embed.cli.data import data_app
 from safe_embed.cli.encoders import encoders_app
+from safe_embed.cli.export import export
 from safe_embed.cli.run import run
 from safe_embed.errors import SafeEmbedError
 
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(baseline)
+app.command()(export)
 app.add_typer(data_app, name="data")
 app.add_typer(encoders_app, name="encoders")
 

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from safe_embed.encoders.modeldir import ModelDir
-from safe_embed.encoders.onnx_graph import GRAPH_VERSION, build_graph
+from safe_embed.encoders.onnx_session import digest_of, first_line, graph_key, open_session
 from safe_embed.encoders.texts import checked_texts
-from safe_embed.errors import EncoderError, InputError, StorageError
-from safe_embed.files import atomic_directory, cache_dir, sha256_of
+from safe_embed.errors import EncoderError, InputError
 
 __all__ = ["OnnxEncoder"]
 
-_GRAPH_FILE = "graph.onnx"
 _TEXTS_AT_ONCE = 4096  # bounds the memory for token ids, whatever the corpus
-_TENSOR_FILE = "tensors.bin"
-_DIGEST_FILE = "sha256.txt"
-# TF32 would be faster on a GPU and is wrong from the third decimal on.
-_PROVIDERS: dict[str, list[tuple[str, dict[str, str]]]] = {
-    "cpu": [("CPUExecutionProvider", {})],
-    "cuda": [("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {})],
-}
 
 
 class OnnxEncoder:
@@ -79,7 +63,12 @@ class OnnxEncoder:
         self._tokens_per_batch = tokens_per_batch
         self._batch_size = batch_size or tokens_per_batch
         self._tokenizer = _load_tokenizer(model)
-        self._session = _load_session(model, device, threads)
+        self._session = open_session(model, device, threads)
+
+    @property
+    def model(self) -> ModelDir:
+        """The directory and settings that it was made from."""
+        return self._model
 
     @property
     def name(self) -> str:
@@ -90,10 +79,10 @@ class OnnxEncoder:
     def fingerprint(self) -> str:
         """64 hex digits over the graph, the tokenizer and how texts are prepared."""
         model = self._model
-        return _digest_of(
+        return digest_of(
             {
                 "backend": "onnx",
-                "graph": _graph_key(model),
+                "graph": graph_key(model),
                 "tokenizer": model.tokenizer_digest,
                 "max_tokens": model.max_tokens,
                 "lower_case": model.lower_case,
@@ -188,7 +177,7 @@ class OnnxEncoder:
                 return np.concatenate([self._run(token_ids[:half]), self._run(token_ids[half:])])
             raise EncoderError(
                 f"{self._name}: the model failed on a text of {token_ids.shape[1]} tokens "
-                f"({_first_line(error)}); do tokenizer.json and config.json belong together?"
+                f"({first_line(error)}); do tokenizer.json and config.json belong together?"
             ) from error
         return embeddings
 
@@ -203,122 +192,9 @@ def _load_tokenizer(model: ModelDir) -> Tokenizer:
         tokenizer = Tokenizer.from_file(str(model.tokenizer_path))
     except Exception as error:  # tokenizers raises bare Exception
         raise EncoderError(
-            f"{model.tokenizer_path}: damaged ({_first_line(error)}); fetch the model again"
+            f"{model.tokenizer_path}: damaged ({first_line(error)}); fetch the model again"
         ) from error
     # The file may carry another length, and padding that nothing here wants.
     tokenizer.no_padding()
     tokenizer.enable_truncation(model.max_tokens)
     return tokenizer
-
-
-def _load_session(
-    model: ModelDir, device: str, threads: int | None
-) -> onnxruntime.InferenceSession:
-    """Opens the cached graph; builds it where there is none, or none that can be read.
-
-    Where the cache cannot be written, the graph is built in memory each time.
-    """
-    _check_device(device)
-    directory = cache_dir() / "graphs" / _graph_key(model)
-    if directory.is_dir():
-        try:
-            return _open_checked(directory, device, threads)
-        except Exception:  # noqa: BLE001 - damaged in whatever way
-            shutil.rmtree(directory, ignore_errors=True)
-    try:
-        _build_into(directory, model)
-        return _open_checked(directory, device, threads)
-    except EncoderError:
-        raise
-    except Exception:  # noqa: BLE001 - not writable, or a damaged one could not be replaced
-        graph = _build_in_memory(model)
-    try:
-        return _open(graph, device, threads)
-    except Exception as error:
-        raise EncoderError(
-            f"{model.path}: onnxruntime cannot load the graph ({_first_line(error)})"
-        ) from error
-
-
-def _check_device(device: str) -> None:
-    if device not in _PROVIDERS:
-        raise InputError(f"device must be one of {', '.join(_PROVIDERS)}, got {device!r}")
-    provider = _PROVIDERS[device][0][0]
-    if provider not in onnxruntime.get_available_providers():
-        raise EncoderError(
-            f"device {device!r}: this onnxruntime has no {provider}; "
-            "pip install onnxruntime-gpu in place of onnxruntime, or use the device 'cpu'"
-        )
-
-
-def _open_checked(
-    directory: Path, device: str, threads: int | None
-) -> onnxruntime.InferenceSession:
-    """Opens a cached graph, and meanwhile checks that its files are as they were written."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        digests = pool.submit(_digests, directory)
-        session = _open(str(directory / _GRAPH_FILE), device, threads)
-    if digests.result() != (directory / _DIGEST_FILE).read_text("utf-8"):
-        raise StorageError(f"{directory}: damaged")
-    return session
-
-
-def _digests(directory: Path) -> str:
-    """The lines that `sha256sum` would print."""
-    return "".join(f"{sha256_of(directory / n)}  {n}\n" for n in (_GRAPH_FILE, _TENSOR_FILE))
-
-
-def _open(source: str | bytes, device: str, threads: int | None) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0  # 0: one per core
-    # Our graph is as fast without onnxruntime's optimiser, loads sooner, and stays as written: the
-    # optimiser reorders the sum of the mean pooling, which then depends on the batch.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4  # what fails is raised, and told as an EncoderError
-    return onnxruntime.InferenceSession(source, options, providers=_PROVIDERS[device])
-
-
-def _build_into(directory: Path, model: ModelDir) -> None:
-    import onnx  # not for a cached graph: it would cost a third of the start
-
-    with atomic_directory(directory) as temporary:
-        onnx.save_model(
-            build_graph(model),
-            str(temporary / _GRAPH_FILE),
-            save_as_external_data=True,
-            location=_TENSOR_FILE,
-        )
-        # onnx makes it private, and the cache may be shared.
-        (temporary / _TENSOR_FILE).chmod((temporary / _GRAPH_FILE).stat().st_mode)
-        (temporary / _DIGEST_FILE).write_text(_digests(temporary), "utf-8")
-
-
-def _build_in_memory(model: ModelDir) -> bytes:
-    graph = build_graph(model)
-    try:
-        serialized: bytes = graph.SerializeToString()
-    except Exception as error:  # protobuf's limit of 2 GiB; its errors differ between versions
-        raise EncoderError(
-            f"{model.path}: too large to run without a cache on disk; set SAFE_EMBED_CACHE_DIR to "
-            "a directory that can be written"
-        ) from error
-    return serialized
-
-
-def _graph_key(model: ModelDir) -> str:
-    return _digest_of(
-        {
-            "graph_version": GRAPH_VERSION,
-            "weights": model.weights_digest,
-            "config": dict(model.config),
-            "pooling": model.pooling,
-        }
-    )
-
-
-def _digest_of(settings: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

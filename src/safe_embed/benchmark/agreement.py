@@ -1,0 +1,65 @@
+"""Does one encoder give what another gives? Cosines of the same texts, and changes in scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from safe_embed.benchmark.embedded import EmbeddedTexts, Progress
+from safe_embed.benchmark.evaluation import evaluate
+from safe_embed.benchmark.results import TaskResults
+from safe_embed.benchmark.suite import Suite
+from safe_embed.encoders.base import Encoder
+from safe_embed.vectors import cosine_rows
+
+__all__ = ["Agreement", "measure_agreement"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How near the vectors of two encoders are on the texts of a suite."""
+
+    n: int
+    """Number of distinct texts."""
+    mean_cosine: float
+    min_cosine: float
+    score_changes: dict[str, float]
+    """Score of the second encoder less that of the first, by task."""
+
+
+def measure_agreement(
+    first: Encoder, second: Encoder, suite: Suite, *, progress: Progress | None = None
+) -> Agreement:
+    """Embeds the texts of a suite with both encoders and compares.
+
+    Args:
+        first: the original.
+        second: what should give the same.
+        suite: its texts are compared, and its three tasks scored.
+        progress: called while texts are embedded.
+    """
+    texts = sorted(set(suite.texts(suite.tasks_or_all(None))))
+    vectors = [
+        EmbeddedTexts.embed(one, texts, progress=progress).of(texts) for one in (first, second)
+    ]
+    cosines = cosine_rows(*vectors)
+    scores = [
+        _scores(evaluate(one, suite, average_similarity=0.0, n_resamples=1).run.tasks)
+        for one in (first, second)
+    ]
+    return Agreement(
+        n=len(texts),
+        mean_cosine=float(cosines.mean()),
+        min_cosine=float(cosines.min()),
+        score_changes={task: scores[1][task] - scores[0][task] for task in scores[0]},
+    )
+
+
+def _scores(tasks: TaskResults) -> dict[str, float]:
+    scores: dict[str, float] = {}
+    if tasks.safety_challenging is not None:
+        scores["safety_challenging"] = tasks.safety_challenging.normalized_similarity
+    if tasks.safety_contrast is not None:
+        scores["safety_contrast"] = tasks.safety_contrast.boundary_similarity
+    if tasks.safety_taxonomy is not None:
+        scores["safety_taxonomy"] = tasks.safety_taxonomy.categorical_purity
+    return scores

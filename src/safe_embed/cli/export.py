@@ -1,0 +1,62 @@
+"""`safe-embed export`: an encoder as a folder that runs without this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from safe_embed.cli.options import DataDirOption
+from safe_embed.cli.output import note, print_result, progress_bar
+
+__all__ = ["export"]
+
+MIN_COSINE = 0.9999  # of an export in float32 with its original; below it something is wrong
+
+
+def export(
+    *,
+    to: Annotated[Path, typer.Option(help="New directory to write.", show_default=False)],
+    encoder: Annotated[str, typer.Option(help="Name in the catalogue, or a directory.")] = "minilm",
+    suite: Annotated[
+        str, typer.Option(help="Suite on whose texts the export is compared with the original.")
+    ] = "bundled",
+    data_dir: DataDirOption = None,
+) -> None:
+    """Write an encoder as an ONNX folder that needs onnxruntime and tokenizers alone."""
+    from safe_embed.benchmark import load_suite, measure_agreement
+    from safe_embed.encoders import load_encoder
+    from safe_embed.encoders.export import write_export
+    from safe_embed.encoders.onnx_encoder import OnnxEncoder
+    from safe_embed.encoders.onnx_export_dir import OnnxExportEncoder
+    from safe_embed.errors import EncoderError, InputError
+    from safe_embed.files import atomic_directory
+
+    if to.exists():
+        raise InputError(f"{to} exists; name a new directory with --to")
+    data = load_suite(suite, data_dir=data_dir, report=note)
+    original = load_encoder(encoder, report=note)
+    if not isinstance(original, OnnxEncoder):
+        raise InputError(
+            f"{encoder} is not run by the engine, which has the graphs of BERT, RoBERTa, "
+            "XLM-RoBERTa and MPNet; others cannot be exported"
+        )
+    with atomic_directory(to) as directory:
+        write_export(original, directory)
+        exported = OnnxExportEncoder(directory, name=original.name)
+        with progress_bar("comparing with the original") as progress:
+            found = measure_agreement(original, exported, data, progress=progress)
+        if found.min_cosine < MIN_COSINE:
+            raise EncoderError(
+                f"the export differs from its original: a cosine of {found.min_cosine:.6f}, at "
+                f"least {MIN_COSINE} is required; nothing was written"
+            )
+    lines = [
+        f"exported {original.name} to {to}",
+        f"cosine with the original on {found.n} texts",
+        f"  mean    {found.mean_cosine:.7f}",
+        f"  lowest  {found.min_cosine:.7f}",
+        *(f"change in {task}: {round(change, 6) + 0:+.6f}" for task, change in found.score_changes.items()),
+    ]
+    print_result("\n".join(lines))

@@ -1,0 +1,152 @@
+"""The engine's graph as an onnxruntime session: built once, kept in the cache, and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from safe_embed.encoders.modeldir import ModelDir
+from safe_embed.encoders.onnx_graph import GRAPH_VERSION, build_graph
+from safe_embed.errors import EncoderError, InputError, StorageError
+from safe_embed.files import atomic_directory, cache_dir, sha256_of
+
+__all__ = ["digest_of", "first_line", "graph_key", "open_session"]
+
+_GRAPH_FILE = "graph.onnx"
+_TENSOR_FILE = "tensors.bin"
+_DIGEST_FILE = "sha256.txt"
+# TF32 would be faster on a GPU and is wrong from the third decimal on.
+_PROVIDERS: dict[str, list[tuple[str, dict[str, str]]]] = {
+    "cpu": [("CPUExecutionProvider", {})],
+    "cuda": [("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {})],
+}
+
+
+def open_session(model: ModelDir, device: str, threads: int | None) -> onnxruntime.InferenceSession:
+    """Opens the cached graph; builds it where there is none, or none that can be read.
+
+    Where the cache cannot be written, the graph is built in memory each time.
+
+    Args:
+        model: the encoder's directory.
+        device: "cpu" or "cuda".
+        threads: of one batch; None for one per core.
+
+    Raises:
+        UnsupportedModelError: the graph of this model is not built here.
+        EncoderError: the model is damaged, or there is no such device.
+        InputError: `device` is neither.
+    """
+    _check_device(device)
+    directory = cache_dir() / "graphs" / graph_key(model)
+    if directory.is_dir():
+        try:
+            return _open_checked(directory, device, threads)
+        except Exception:  # noqa: BLE001 - damaged in whatever way
+            shutil.rmtree(directory, ignore_errors=True)
+    try:
+        _build_into(directory, model)
+        return _open_checked(directory, device, threads)
+    except EncoderError:
+        raise
+    except Exception:  # noqa: BLE001 - not writable, or a damaged one could not be replaced
+        graph = _build_in_memory(model)
+    try:
+        return _open(graph, device, threads)
+    except Exception as error:
+        raise EncoderError(
+            f"{model.path}: onnxruntime cannot load the graph ({first_line(error)})"
+        ) from error
+
+
+def _check_device(device: str) -> None:
+    if device not in _PROVIDERS:
+        raise InputError(f"device must be one of {', '.join(_PROVIDERS)}, got {device!r}")
+    provider = _PROVIDERS[device][0][0]
+    if provider not in onnxruntime.get_available_providers():
+        raise EncoderError(
+            f"device {device!r}: this onnxruntime has no {provider}; "
+            "pip install onnxruntime-gpu in place of onnxruntime, or use the device 'cpu'"
+        )
+
+
+def _open_checked(
+    directory: Path, device: str, threads: int | None
+) -> onnxruntime.InferenceSession:
+    """Opens a cached graph, and meanwhile checks that its files are as they were written."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        digests = pool.submit(_digests, directory)
+        session = _open(str(directory / _GRAPH_FILE), device, threads)
+    if digests.result() != (directory / _DIGEST_FILE).read_text("utf-8"):
+        raise StorageError(f"{directory}: damaged")
+    return session
+
+
+def _digests(directory: Path) -> str:
+    """The lines that `sha256sum` would print."""
+    return "".join(f"{sha256_of(directory / n)}  {n}\n" for n in (_GRAPH_FILE, _TENSOR_FILE))
+
+
+def _open(source: str | bytes, device: str, threads: int | None) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0  # 0: one per core
+    # Our graph is as fast without onnxruntime's optimiser, loads sooner, and stays as written: the
+    # optimiser reorders the sum of the mean pooling, which then depends on the batch.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4  # what fails is raised, and told as an EncoderError
+    return onnxruntime.InferenceSession(source, options, providers=_PROVIDERS[device])
+
+
+def _build_into(directory: Path, model: ModelDir) -> None:
+    import onnx  # not for a cached graph: it would cost a third of the start
+
+    with atomic_directory(directory) as temporary:
+        onnx.save_model(
+            build_graph(model),
+            str(temporary / _GRAPH_FILE),
+            save_as_external_data=True,
+            location=_TENSOR_FILE,
+        )
+        # onnx makes it private, and the cache may be shared.
+        (temporary / _TENSOR_FILE).chmod((temporary / _GRAPH_FILE).stat().st_mode)
+        (temporary / _DIGEST_FILE).write_text(_digests(temporary), "utf-8")
+
+
+def _build_in_memory(model: ModelDir) -> bytes:
+    graph = build_graph(model)
+    try:
+        serialized: bytes = graph.SerializeToString()
+    except Exception as error:  # protobuf's limit of 2 GiB; its errors differ between versions
+        raise EncoderError(
+            f"{model.path}: too large to run without a cache on disk; set SAFE_EMBED_CACHE_DIR to "
+            "a directory that can be written"
+        ) from error
+    return serialized
+
+
+def graph_key(model: ModelDir) -> str:
+    """64 hex digits that change whenever the graph of a model does."""
+    return digest_of(
+        {
+            "graph_version": GRAPH_VERSION,
+            "weights": model.weights_digest,
+            "config": dict(model.config),
+            "pooling": model.pooling,
+        }
+    )
+
+
+def digest_of(settings: dict[str, Any]) -> str:
+    """64 hex digits of settings that JSON can hold."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error of another library, for one of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
