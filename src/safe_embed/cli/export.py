@@ -57,6 +57,9 @@ def export(
         f"cosine with the original on {found.n} texts",
         f"  mean    {found.mean_cosine:.7f}",
         f"  lowest  {found.min_cosine:.7f}",
-        *(f"change in {task}: {round(change, 6) + 0:+.6f}" for task, change in found.score_changes.items()),
+        *(
+            f"change in {task}: {round(change, 6) + 0:+.6f}"
+            for task, change in found.score_changes.items()
+        ),
     ]
     print_result("\n".join(lines))
