@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,11 @@ from numpy.typing import NDArray
 REPOSITORY = Path(__file__).parents[1]
 PAPER_DATA_VARIABLE = "SAFE_EMBED_PAPER_DATA"
 PAPER_FIGURES_VARIABLE = "SAFE_EMBED_PAPER_FIGURES"
+
+
+def hear_interrupts() -> None:
+    """For `preexec_fn`: a shell starts what it runs in the background deaf to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class TableEncoder:

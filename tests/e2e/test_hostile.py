@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from safe_embed.benchmark import load_run
+from tests.conftest import hear_interrupts
 from tests.e2e.conftest import Cli, assert_refused
 
 COMMAND = [sys.executable, "-m", "safe_embed", "run"]
@@ -39,6 +40,7 @@ def start(second_encoder: Path, suite: Path, output: Path) -> subprocess.Popen[s
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_interrupts,
     )
 
 

@@ -30,7 +30,7 @@ from safe_embed.encoders.openai_encoder import MODELS, OpenAIEncoder
 from safe_embed.encoders.openai_transport import ATTEMPTS, ATTEMPTS_UNTIL_FIRST_ANSWER, Address
 from safe_embed.errors import EncoderError, InputError, SafeEmbedError
 from safe_embed.secrets import Secret
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, hear_interrupts
 from tests.encoders.openai_server import DIMENSION, Api, Fault, serve, unit_of
 
 KEY = "sk-proj-1234567890abcdef"
@@ -628,6 +628,7 @@ def start(api: Api, directory: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={"PYTHONPATH": str(REPOSITORY / "src"), "PATH": ""},
+        preexec_fn=hear_interrupts,
     )
 
 
