@@ -657,6 +657,15 @@ def test_pickle_is_refused_unless_pinned_or_allowed(hub: Hub) -> None:
     with pytest.raises(EncoderError, match="has only pickled weights"):
         weights.fetch_from_hub(MODEL_ID)
     assert hub.requests == [], "it is not even fetched"
+
+
+def test_another_pickle_than_was_pinned_is_refused(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safe_embed.encoders import weight_arrival
+
+    monkeypatch.setattr(weight_arrival, "find_spec", lambda name: name)  # as if torch were there
+    hub.files["pytorch_model.bin"] = hub.files.pop(WEIGHTS_FILE)
     with pytest.raises(DownloadError, match=r"another pytorch_model\.bin than was pinned"):
         weights.fetch(open_row(pickle_sha256="0" * 64))
 
