@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from sentence_transformers import SentenceTransformer
@@ -57,7 +56,6 @@ def matrix_products() -> Callable[[], object]:
         tensors,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    onnx.checker.check_model(model)
     model.ir_version = 9
     session = onnxruntime.InferenceSession(model.SerializeToString())
     values = {x: rng.standard_normal((ROWS, n), dtype=np.float32) for x, n in inputs.items()}

@@ -35,12 +35,13 @@ FLOORS: dict[str, int] = {
 ROOMS: dict[str, tuple[str, ...]] = {
     "torch": (
         "encoders/sentence_transformers_encoder.py",
+        "encoders/decoder_weights.py",
         "encoders/llm2vec_encoder.py",
         "encoders/lora.py",
         "encoders/pickled_weights.py",
     ),
     "sentence_transformers": ("encoders/sentence_transformers_encoder.py",),
-    "transformers": ("encoders/llm2vec_encoder.py",),
+    "transformers": ("encoders/decoder_weights.py",),
     "onnx": ("encoders/onnx_graph", "encoders/onnx_session.py", "encoders/export.py"),
     "onnxruntime": ("encoders/onnx_session.py", "encoders/onnx_export_dir.py"),
     "tokenizers": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from safe_embed.encoders import llm2vec_encoder
+from safe_embed.encoders import decoder_weights
 from safe_embed.encoders.llm2vec_encoder import LLM2VecEncoder
 from safe_embed.errors import EncoderError, InputError
 
@@ -263,9 +264,19 @@ def test_a_batch_that_does_not_fit_is_halved(
 def test_too_little_memory_is_told_before_loading(
     parts: tuple[Path, list[Path]], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(llm2vec_encoder, "_free_memory", lambda _device: 1000.0)
+    monkeypatch.setattr(decoder_weights, "_free_memory", lambda _device: 1000.0)
     with pytest.raises(EncoderError, match=r"needs about 0\.0 GB of memory as float32"):
         LLM2VecEncoder(parts[0], name="tiny")
+
+
+def test_the_limit_of_a_container_counts(tmp_path: Path):
+    assert decoder_weights._free_in_container(tmp_path) == np.inf
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 600\ninactive_file 50\n")
+    assert decoder_weights._free_in_container(tmp_path) == 350
+    (tmp_path / "memory.max").write_text("max\n")
+    assert decoder_weights._free_in_container(tmp_path) == np.inf
 
 
 def test_bfloat16_is_close(parts: tuple[Path, list[Path]]):
@@ -280,7 +291,9 @@ def test_bfloat16_is_close(parts: tuple[Path, list[Path]]):
         ({"peft_type": "IA3"}, "must be LORA"),
         ({"use_dora": True}, "use_dora is not supported"),
         ({"bias": "all"}, "bias is not supported"),
-        ({"r": 0}, "whole numbers above 0"),
+        ({"r": 0}, "r must be a whole number and lora_alpha a number above 0"),
+        ({"r": RANK * 2}, "is not of rank 8, as r says"),
+        ({"target_modules": ["q_proj", "o_proj"]}, r"no weights for layers\.0\.self_attn\.o_proj"),
     ],
 )
 def test_other_adapters_are_refused(tmp_path: Path, changes: dict[str, Any], message: str):
@@ -290,12 +303,101 @@ def test_other_adapters_are_refused(tmp_path: Path, changes: dict[str, Any], mes
         LLM2VecEncoder(base, adapters=[adapter], name="tiny")
 
 
+def test_an_adapter_without_weights_is_refused(tmp_path: Path):
+    base = write_decoder(tmp_path / "base", "llama")
+    adapter = write_adapter(tmp_path / "adapter", 0)
+    save_file({}, adapter / "adapter_model.safetensors")
+    with pytest.raises(EncoderError, match="has no weights for any"):
+        LLM2VecEncoder(base, adapters=[adapter], name="tiny")
+
+
+def test_weights_that_are_missing_are_not_made_up(tmp_path: Path):
+    base = write_decoder(tmp_path / "base", "llama")
+    tensors = load_file(base / "model.safetensors")
+    del tensors["layers.1.mlp.up_proj.weight"]
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EncoderError, match=r"1 weights are missing.*layers\.1\.mlp\.up_proj"):
+        LLM2VecEncoder(base, name="tiny")
+    (base / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(EncoderError, match="transformers cannot load it"):
+        LLM2VecEncoder(base, name="tiny")
+
+
+def test_loading_is_silent(parts: tuple[Path, list[Path]]):
+    tensors = load_file(parts[0] / "model.safetensors")
+    tensors["lm_head.weight"] = np.ones((2, HIDDEN), np.float32)  # every real base has one
+    save_file(tensors, parts[0] / "model.safetensors", metadata={"format": "pt"})
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("transformers")  # its records do not propagate
+    logger.addHandler(handler)
+    try:
+        LLM2VecEncoder(parts[0], name="tiny")
+    finally:
+        logger.removeHandler(handler)
+    assert said == []
+
+
+def test_the_cut_leaves_the_instruction_out_of_the_mean(parts: tuple[Path, list[Path]]):
+    encoder = LLM2VecEncoder(parts[0], name="tiny", instruction="be safe", max_tokens=16)
+    before = len(encoder._tokenizer(encoder._prefix())["input_ids"])
+    ids, own = encoder._token_ids("python " * 50)
+    assert (len(ids), own) == (16, 16 - before)
+    with pytest.raises(InputError, match=f"more than the {before} tokens that are put before"):
+        LLM2VecEncoder(parts[0], name="tiny", instruction="be safe", max_tokens=before)
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_agrees_with_the_documented_switch_under_padding(
+    parts: tuple[Path, list[Path]], side: str, implementation: str
+):
+    """transformers 5 has `config.is_causal`; it gives the same states, padded on either side."""
+    encoder = LLM2VecEncoder(parts[0], adapters=parts[1], name="tiny")
+    ids, _ = encoder._token_ids(TEXTS[0])
+    expected = encoder.token_states([ids])[0]
+    model, padding = encoder._model, [1] * 3
+    model.set_attn_implementation(implementation)
+    model.config.is_causal = False
+    for layer in model.layers:
+        layer.self_attn.is_causal = False
+    padded = padding + ids if side == "left" else ids + padding
+    real = [0] * 3 + [1] * len(ids) if side == "left" else [1] * len(ids) + [0] * 3
+    with torch.inference_mode():
+        states = model(
+            input_ids=torch.tensor([padded]), attention_mask=torch.tensor([real]), use_cache=False
+        ).last_hidden_state[0]
+    torch.testing.assert_close(states[torch.tensor(real) == 1], expected, atol=1e-5, rtol=0)
+
+
+def test_the_attention_implementation_changes_nothing(parts: tuple[Path, list[Path]]):
+    encoder = LLM2VecEncoder(parts[0], adapters=parts[1], name="tiny")
+    expected = encoder.encode(TEXTS)
+    encoder._model.set_attn_implementation("eager")
+    np.testing.assert_allclose(encoder.encode(TEXTS), expected, atol=1e-6)
+
+
+def test_other_errors_are_no_lack_of_memory(
+    parts: tuple[Path, list[Path]], monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: Any) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    encoder = LLM2VecEncoder(parts[0], name="tiny")
+    monkeypatch.setattr(encoder, "_encode_batch", fail)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        encoder.encode(TEXTS)
+
+
 def test_what_cannot_be_loaded(tmp_path: Path):
     base = write_decoder(tmp_path / "base", "llama")
     with pytest.raises(EncoderError, match=r"adapter_config\.json: cannot be read"):
         LLM2VecEncoder(base, adapters=[tmp_path], name="tiny")
     with pytest.raises(InputError, match="dtype must be float32 or bfloat16"):
         LLM2VecEncoder(base, name="tiny", dtype="int8")
+    with pytest.raises(InputError, match="device must be one of cpu, cuda, got 'tpu'"):
+        LLM2VecEncoder(base, name="tiny", device="tpu")
     with pytest.raises(EncoderError, match=r"config\.json: cannot be read"):
         LLM2VecEncoder(tmp_path / "none", name="tiny")
     (base / "model.safetensors").unlink()

@@ -43,7 +43,9 @@ def test_code_in_a_pickle_is_never_run(tmp_path: Path, where: str):
     assert not (tmp_path / "model.safetensors").exists()
 
 
-@pytest.mark.parametrize("content", [{}, [torch.ones(1)], {"a": 1}, {1: torch.ones(1)}])
+@pytest.mark.parametrize(
+    "content", [{}, [torch.ones(1)], {"a": 1}, {1: torch.ones(1)}, {"a": torch.eye(2).to_sparse()}]
+)
 def test_other_content_is_refused(tmp_path: Path, content: object):
     torch.save(content, tmp_path / "p.bin")
     with pytest.raises(EncoderError):

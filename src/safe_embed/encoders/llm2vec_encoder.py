@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from safe_embed.encoders.decoder_weights import load_decoder
 from safe_embed.encoders.lora import merge_lora
 from safe_embed.encoders.texts import checked_texts
-from safe_embed.errors import EncoderError, InputError, MissingExtraError
+from safe_embed.errors import EncoderError, InputError
 from safe_embed.files import sha256_of
 from safe_embed.vectors import normalize_rows
 
@@ -29,7 +29,7 @@ __all__ = ["LLM2VecEncoder"]
 
 _MAX_TEXT_TOKENS = 400  # of the text alone; longer ones lose words, as the reference does it
 _TOKENS_PER_BATCH = 2048
-_MARGIN = 1.2  # memory beside the weights: activations, the framework
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 # What is put before and after a text: the chat format that the base model was tuned with.
 _FORMATS = {
     "mistral": ("[INST] ", " [/INST]"),
@@ -76,8 +76,7 @@ class LLM2VecEncoder:
             raise InputError(f"dtype must be float32 or bfloat16, got {dtype!r}")
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size must be 1 or more, got {batch_size}")
-        _require_memory(directory, dtype, device)
-        self._tokenizer, self._model = _load(directory, device, dtype)
+        self._tokenizer, self._model = load_decoder(directory, device, dtype)
         for adapter in adapters:
             merge_lora(self._model, adapter)
         model_type = self._model.config.model_type
@@ -92,6 +91,12 @@ class LLM2VecEncoder:
         self._batch_size = batch_size
         self._instruction = instruction.strip()
         self._max_tokens = max_tokens
+        before = len(self._tokenizer(self._prefix())["input_ids"])
+        if max_tokens <= before:
+            raise InputError(
+                f"max_tokens must be more than the {before} tokens that are put before a text, "
+                f"got {max_tokens}"
+            )
         settings = [model_type, dtype, self._instruction, max_tokens, self._before, self._after]
         self._fingerprint = _fingerprint([directory, *adapters], settings)
 
@@ -137,10 +142,15 @@ class LLM2VecEncoder:
     def _token_ids(self, text: str) -> tuple[list[int], int]:
         """Token ids of the whole input, and how many of the last belong to the text."""
         kept = self._shortened(text.strip())
-        before = f"{self._before}{self._instruction} " if self._instruction else self._before
-        whole = self._tokenizer(f"{before}{kept}{self._after}")["input_ids"][: self._max_tokens]
-        own = self._count(f"{kept}{self._after}")
-        return whole, max(1, min(own, len(whole)))
+        whole = self._tokenizer(f"{self._prefix()}{kept}{self._after}")["input_ids"]
+        # Counted before the cut, which takes tokens from the end, so that none of the instruction
+        # gets into the mean.
+        before = len(whole) - self._count(f"{kept}{self._after}")
+        cut = whole[: self._max_tokens]
+        return cut, min(max(1, len(cut) - before), len(cut))
+
+    def _prefix(self) -> str:
+        return f"{self._before}{self._instruction} " if self._instruction else self._before
 
     def _shortened(self, text: str) -> str:
         while (count := self._count(text)) > _MAX_TEXT_TOKENS:
@@ -167,7 +177,8 @@ class LLM2VecEncoder:
         try:
             return self._encode_batch(batch)
         except (MemoryError, RuntimeError) as error:
-            if "memory" not in str(error).lower() and not isinstance(error, MemoryError):
+            known = any(words in str(error) for words in _OUT_OF_MEMORY)
+            if not known and not isinstance(error, MemoryError):
                 raise
             if len(batch) == 1:
                 raise EncoderError(
@@ -182,8 +193,10 @@ class LLM2VecEncoder:
         import torch
 
         states = self.token_states([ids for ids, _ in batch])
-        means = [state[-own:].mean(dim=0) for state, (_, own) in zip(states, batch, strict=True)]
-        vectors: NDArray[np.float32] = torch.stack(means).float().cpu().numpy()
+        means = [
+            state[-own:].float().mean(dim=0) for state, (_, own) in zip(states, batch, strict=True)
+        ]
+        vectors: NDArray[np.float32] = torch.stack(means).cpu().numpy()
         return vectors
 
     def token_states(self, token_ids: list[list[int]]) -> torch.Tensor:
@@ -201,74 +214,6 @@ class LLM2VecEncoder:
             output = self._model(input_ids=ids, attention_mask=mask, use_cache=False)
         states: torch.Tensor = output.last_hidden_state
         return states
-
-
-def _load(directory: Path, device: str, dtype: str) -> tuple[Any, Any]:
-    try:
-        import torch
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging
-    except ImportError:
-        raise MissingExtraError("torch", needed_for="an LLM2Vec encoder") from None
-    if device == "cuda" and not torch.cuda.is_available():
-        raise EncoderError("device 'cuda': torch sees no GPU; use the device 'cpu'")
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-        model = AutoModel.from_pretrained(
-            directory,
-            dtype=getattr(torch, dtype),
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
-    except (OSError, ValueError, KeyError) as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise EncoderError(f"{directory}: transformers cannot load it ({first})") from None
-    finally:
-        logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-    return tokenizer, model.to(device).eval()
-
-
-def _require_memory(directory: Path, dtype: str, device: str) -> None:
-    """Says before loading that the weights do not fit.
-
-    Raises:
-        EncoderError: tells how much is needed and how much is there.
-    """
-    stored = sum(path.stat().st_size for path in directory.glob("*.safetensors"))
-    config = directory / "config.json"
-    try:
-        settings = json.loads(config.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise EncoderError(f"{config}: cannot be read ({error})") from None
-    stored_type = settings.get("torch_dtype", settings.get("dtype", "float32"))
-    bytes_stored = 4 if stored_type == "float32" else 2
-    needed = _MARGIN * stored * (4 if dtype == "float32" else 2) / bytes_stored
-    free = _free_memory(device)
-    if free is not None and needed > free:
-        raise EncoderError(
-            f"{directory.name} needs about {needed / 1e9:.1f} GB of memory as {dtype}, "
-            f"{free / 1e9:.1f} GB are free on {device}; use a machine with more, embed there, and "
-            "evaluate here with --encoder file:EMBEDDINGS"
-        )
-
-
-def _free_memory(device: str) -> float | None:
-    """Bytes; None where the platform does not tell."""
-    if device == "cuda":
-        import torch
-
-        return float(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else None
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-    except OSError:
-        try:
-            return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-        except (AttributeError, ValueError, OSError):
-            return None
-    fields = dict(line.split(":") for line in lines)
-    return float(fields["MemAvailable"].split()[0]) * 1024
 
 
 def _fingerprint(directories: Sequence[Path], settings: list[Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from safe_embed.encoders.modeldir import ModelDir
 from safe_embed.encoders.onnx_session import digest_of, first_line, graph_key, open_session
@@ -15,6 +15,7 @@ from safe_embed.errors import EncoderError, InputError
 
 __all__ = ["OnnxEncoder"]
 
+_TEXTS_ONE_BY_ONE = 8
 _TEXTS_AT_ONCE = 4096  # bounds the memory for token ids, whatever the corpus
 
 
@@ -110,7 +111,7 @@ class OnnxEncoder:
         counts = np.empty(len(texts), dtype=np.int64)
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             prepared = [self._prepare(text) for text in texts[start : start + _TEXTS_AT_ONCE]]
-            encodings = self._tokenizer.encode_batch_fast(prepared)
+            encodings = self._tokenize(prepared)
             counts[start : start + len(prepared)] = [
                 # what was cut comes in pieces, each with its special tokens again
                 len(one.ids)
@@ -144,11 +145,18 @@ class OnnxEncoder:
         return embeddings[[row_of[text] for text in prepared]]
 
     def _encode_distinct(self, texts: list[str]) -> NDArray[np.float32]:
-        token_ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
+        token_ids = [encoding.ids for encoding in self._tokenize(texts)]
         embeddings = np.empty((len(texts), self.dimension), dtype=np.float32)
         for rows in self._batches([len(ids) for ids in token_ids]):
             embeddings[rows] = self._run(np.array([token_ids[row] for row in rows], dtype=np.int64))
         return embeddings
+
+    def _tokenize(self, texts: list[str]) -> list[Encoding]:
+        # A few texts are not worth waking the tokenizer's threads, which get in the session's way.
+        if len(texts) <= _TEXTS_ONE_BY_ONE:
+            return [self._tokenizer.encode(text) for text in texts]
+        encodings: list[Encoding] = self._tokenizer.encode_batch_fast(texts)
+        return encodings
 
     def _prepare(self, text: str) -> str:
         text = (self._model.prompt + text).strip()

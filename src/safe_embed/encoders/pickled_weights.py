@@ -40,8 +40,9 @@ def convert_pickle(source: Path, target: Path) -> None:
     if not isinstance(tensors, dict) or not tensors:
         raise EncoderError(f"{source}: must hold named tensors, got {type(tensors).__name__}")
     for name, tensor in tensors.items():
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise EncoderError(f"{source}: {name!r} is no tensor")
+        dense = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided
+        if not isinstance(name, str) or not dense:
+            raise EncoderError(f"{source}: {name!r} is no dense tensor")
     # Copies, because tensors that share memory are refused by the format.
     separate = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
     with atomic_file(target) as temporary:
