@@ -133,6 +133,7 @@ def vectors(minilm: Path) -> NDArray[np.float32]:
 
 
 @pytest.mark.paper
+@pytest.mark.timeout(900)  # embeds some thousand texts
 def test_no_near_duplicates_by_cosine(vectors: NDArray[np.float32]):
     records = (*TEST, *load_core("train"))
     names = owners(records)
@@ -172,6 +173,7 @@ def leaves(value: object) -> Iterator[str]:
 
 
 @pytest.mark.paper
+@pytest.mark.timeout(900)  # embeds some thousand texts
 def test_nothing_is_taken_from_published_data(
     paper_data: Path, minilm: Path, vectors: NDArray[np.float32]
 ):
