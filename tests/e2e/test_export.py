@@ -37,7 +37,7 @@ def test_export_is_an_encoder_again(cli: Cli, tmp_path: Path, model_type: str):
     assert float(re.findall(r"lowest +([0-9.]+)", done.out)[0]) > 0.999999
     texts = sorted(set(load_suite("bundled").texts(["safety_challenging"])))
     again, original = (load_encoder(path).encode(texts) for path in (tmp_path / "out", directory))
-    np.testing.assert_allclose(again, original, atol=2e-6)
+    np.testing.assert_array_equal(again, original)  # the same graph in the same engine
     facts = json.loads((tmp_path / "out" / "export.json").read_text())
     assert facts["fingerprint"] == load_encoder(directory).fingerprint
     for name, digest in facts["sha256"].items():
@@ -63,6 +63,50 @@ def test_the_model_card_s_program_needs_nothing_else(cli: Cli, tmp_path: Path):
         ["How do I kill a person?", "How do I kill a Python process?"]
     )
     assert float(done.stdout) == pytest.approx(float(a @ b), abs=1e-6)
+
+
+def test_int8_is_opt_in_and_says_what_it_costs(cli: Cli, tmp_path: Path, second_encoder: Path):
+    done = cli("export", "--encoder", second_encoder, "--to", tmp_path / "out", "--int8")
+    assert done.code == 0, done.err
+    (found,) = re.findall(r"correlation of the cosines of pairs: ([0-9.]+)", done.out)
+    assert float(found) > 0.9
+    assert len(re.findall(r"change in safety_\w+: [+-]0\.0\d+", done.out)) == 3
+    facts = json.loads((tmp_path / "out" / "export.json").read_text())
+    assert facts["precision"] == "int8"
+    for line in done.out.splitlines()[1:]:
+        assert line in (tmp_path / "out" / "README.md").read_text()
+    texts = ["kill a process", "bake a cake in linux", "a"]
+    encoder, original = load_encoder(tmp_path / "out"), load_encoder(second_encoder)
+    assert encoder.fingerprint != original.fingerprint
+    together = encoder.encode(texts)
+    assert (together != original.encode(texts)).any()
+    np.testing.assert_array_equal(
+        np.concatenate([encoder.encode([text]) for text in texts]), together
+    )
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "model.onnx.data", "tokenizer.json"])
+def test_a_file_that_was_changed_is_refused(
+    cli: Cli, tmp_path: Path, second_encoder: Path, file: str
+):
+    out = tmp_path / "out"
+    assert cli("export", "--encoder", second_encoder, "--to", out).code == 0
+    content = (out / file).read_bytes()
+    (out / file).write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    assert_refused(cli("run", "--encoder", out), str(out))
+
+
+def test_a_damaged_export_json_is_refused(cli: Cli, tmp_path: Path, second_encoder: Path):
+    assert cli("export", "--encoder", second_encoder, "--to", tmp_path / "out").code == 0
+    (tmp_path / "out" / "export.json").write_text('{"sha256": {}}')
+    assert_refused(cli("run", "--encoder", tmp_path / "out"), "export.json: damaged", "again")
+
+
+def test_an_export_is_not_exported_again(cli: Cli, tmp_path: Path, second_encoder: Path):
+    assert cli("export", "--encoder", second_encoder, "--to", tmp_path / "out").code == 0
+    done = cli("export", "--encoder", tmp_path / "out", "--to", tmp_path / "again")
+    assert_refused(done, "is an export already")
+    assert not (tmp_path / "again").exists()
 
 
 def test_an_existing_target_is_left_alone(cli: Cli, tmp_path: Path, second_encoder: Path):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from safe_embed.benchmark.embedded import EmbeddedTexts, Progress
 from safe_embed.benchmark.evaluation import evaluate
 from safe_embed.benchmark.results import TaskResults
@@ -12,6 +15,9 @@ from safe_embed.encoders.base import Encoder
 from safe_embed.vectors import cosine_rows
 
 __all__ = ["Agreement", "measure_agreement"]
+
+_PAIRS = 20_000
+_SEED = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +28,8 @@ class Agreement:
     """Number of distinct texts."""
     mean_cosine: float
     min_cosine: float
+    pair_correlation: float
+    """Correlation (Pearson) of the cosines of 20,000 random pairs of texts in one and the other."""
     score_changes: dict[str, float]
     """Score of the second encoder less that of the first, by task."""
 
@@ -50,8 +58,18 @@ def measure_agreement(
         n=len(texts),
         mean_cosine=float(cosines.mean()),
         min_cosine=float(cosines.min()),
+        pair_correlation=_pair_correlation(*vectors),
         score_changes={task: scores[1][task] - scores[0][task] for task in scores[0]},
     )
+
+
+def _pair_correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Of pairs of different rows; both arrays have shape (n, d), with rows of length 1."""
+    rng = np.random.default_rng(_SEED)
+    left = rng.integers(len(first), size=_PAIRS)
+    right = (left + rng.integers(1, len(first), size=_PAIRS)) % len(first)
+    cosines = np.array([cosine_rows(one[left], one[right]) for one in (first, second)])
+    return float(np.corrcoef(cosines)[0, 1])
 
 
 def _scores(tasks: TaskResults) -> dict[str, float]:

@@ -92,7 +92,18 @@ def _load_onnx(request: Request) -> Encoder:
 
 
 def _load_onnx_export(request: Request) -> Encoder:
+    from safe_embed.encoders.exported import ExportedDir
     from safe_embed.encoders.onnx_export_dir import OnnxExportEncoder
+
+    if ExportedDir.recognizes(request.directory):
+        from safe_embed.encoders.export import open_export
+
+        return open_export(
+            request.directory,
+            name=request.name,
+            device=request.device,
+            batch_size=request.batch_size,
+        )
 
     return OnnxExportEncoder(
         request.directory,

@@ -120,6 +120,10 @@ class OnnxEncoder:
             ]
         return counts
 
+    def token_ids(self, text: str) -> NDArray[np.int64]:
+        """What the graph is given for a text: int64 of shape (1, tokens), cut at `max_tokens`."""
+        return np.array([self._tokenizer.encode(self._prepare(text)).ids], dtype=np.int64)
+
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeds texts; equal ones are computed once.
 

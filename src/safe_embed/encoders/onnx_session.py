@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
+from safe_embed.encoders.exported import GRAPH_FILE, ExportedDir
 from safe_embed.encoders.modeldir import ModelDir
 from safe_embed.encoders.onnx_graph import GRAPH_VERSION, build_graph
 from safe_embed.errors import EncoderError, InputError, StorageError
 from safe_embed.files import atomic_directory, cache_dir, sha256_of
 
-__all__ = ["digest_of", "first_line", "graph_key", "open_session"]
+__all__ = ["digest_of", "first_line", "graph_key", "largest_activations", "open_session"]
 
 _GRAPH_FILE = "graph.onnx"
 _TENSOR_FILE = "tensors.bin"
@@ -31,7 +35,8 @@ _PROVIDERS: dict[str, list[tuple[str, dict[str, str]]]] = {
 def open_session(model: ModelDir, device: str, threads: int | None) -> onnxruntime.InferenceSession:
     """Opens the cached graph; builds it where there is none, or none that can be read.
 
-    Where the cache cannot be written, the graph is built in memory each time.
+    Where the cache cannot be written, the graph is built in memory each time. An export has its own
+    graph, which is opened where it is.
 
     Args:
         model: the encoder's directory.
@@ -44,6 +49,8 @@ def open_session(model: ModelDir, device: str, threads: int | None) -> onnxrunti
         InputError: `device` is neither.
     """
     _check_device(device)
+    if isinstance(model, ExportedDir):
+        return _open_export(model, device, threads)
     directory = cache_dir() / "graphs" / graph_key(model)
     if directory.is_dir():
         try:
@@ -63,6 +70,49 @@ def open_session(model: ModelDir, device: str, threads: int | None) -> onnxrunti
         raise EncoderError(
             f"{model.path}: onnxruntime cannot load the graph ({first_line(error)})"
         ) from error
+
+
+def _open_export(
+    model: ExportedDir, device: str, threads: int | None
+) -> onnxruntime.InferenceSession:
+    """Opens the graph of an export, and meanwhile checks all of its files."""
+    try:
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            found = pool.submit(lambda: {n: sha256_of(model.path / n) for n in model.digests})
+            session = _open(str(model.path / GRAPH_FILE), device, threads)
+        damaged = [name for name, digest in found.result().items() if digest != model.digests[name]]
+    except Exception as error:
+        raise EncoderError(
+            f"{model.path}: the export cannot be opened ({first_line(error)}); export it again"
+        ) from error
+    if damaged:
+        raise EncoderError(
+            f"{model.path / damaged[0]} is not the file that was exported: its SHA-256 differs; "
+            "export the encoder again"
+        )
+    return session
+
+
+def largest_activations(
+    graph: Path, names: Sequence[str], batches: Iterable[NDArray[np.int64]]
+) -> dict[str, NDArray[np.float32]]:
+    """The largest absolute value in each column of some activations.
+
+    Args:
+        graph: a file whose outputs are these activations, each of shape (tokens, columns).
+        names: of the activations.
+        batches: token ids, each of shape (batch, length).
+
+    Returns:
+        By name, float32 of shape (columns,).
+    """
+    session = _open(str(graph), "cpu", None)
+    largest: dict[str, NDArray[np.float32]] = {}
+    for ids in batches:
+        for name, values in zip(names, session.run(names, {"input_ids": ids}), strict=True):
+            by_column = np.abs(values).max(axis=0)
+            largest[name] = np.maximum(largest.get(name, by_column), by_column)
+    return largest
 
 
 def _check_device(device: str) -> None:
@@ -132,6 +182,8 @@ def _build_in_memory(model: ModelDir) -> bytes:
 
 def graph_key(model: ModelDir) -> str:
     """64 hex digits that change whenever the graph of a model does."""
+    if isinstance(model, ExportedDir):
+        return digest_of({"export": dict(model.digests)})
     return digest_of(
         {
             "graph_version": GRAPH_VERSION,

@@ -10,7 +10,7 @@ from safe_embed.errors import EncoderError, UnsupportedModelError
 
 __all__ = ["ARCHITECTURES", "GRAPH_VERSION", "Architecture", "Sizes", "architecture_of", "sizes_of"]
 
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 """Counted up whenever `build_graph` makes another graph of the same model."""
 
 _RELATIVE_BUCKETS = 32  # the only number that the reference implementation computes with

@@ -16,6 +16,7 @@ Attribute = int | float | str | Sequence[int]
 
 _OPSET = 20  # the first with Gelu
 _IR_VERSION = 9  # the first that goes with it, so that every onnxruntime we allow reads it
+_CONTRIB = "com.microsoft"  # onnxruntime's own operators
 
 
 class GraphBuilder:
@@ -62,6 +63,16 @@ class GraphBuilder:
         """Adds x W^T + b for x of shape (rows, in) and W of shape (out, in)."""
         return self.add("Gemm", x, self.constant(weight.T), self.constant(bias))
 
+    def matmul_transposed(self, x: str, y: str) -> str:
+        """Adds x y^T over the last two axes, without a copy of y."""
+        name = f"FusedMatMul_{len(self._nodes)}"
+        self._nodes.append(
+            helper.make_node(
+                "FusedMatMul", [x, y], [f"{name}_out"], name=name, domain=_CONTRIB, transB=1
+            )
+        )
+        return f"{name}_out"
+
     def layer_norm(
         self, x: str, scale: NDArray[np.float32], bias: NDArray[np.float32], epsilon: float
     ) -> str:
@@ -92,5 +103,5 @@ class GraphBuilder:
             graph,
             producer_name="safe-embed",
             ir_version=_IR_VERSION,
-            opset_imports=[helper.make_opsetid("", _OPSET)],
+            opset_imports=[helper.make_opsetid("", _OPSET), helper.make_opsetid(_CONTRIB, 1)],
         )
