@@ -39,10 +39,20 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "encoders/llm2vec_encoder.py",
         "encoders/lora.py",
         "encoders/pickled_weights.py",
+        "encoders/torch_graph.py",
     ),
-    "sentence_transformers": ("encoders/sentence_transformers_encoder.py",),
+    "sentence_transformers": (
+        "encoders/sentence_transformers_encoder.py",
+        "encoders/torch_graph.py",
+    ),
     "transformers": ("encoders/decoder_weights.py",),
-    "onnx": ("encoders/onnx_graph", "encoders/onnx_session.py", "encoders/export.py"),
+    "onnx": (
+        "encoders/onnx_graph",
+        "encoders/onnx_session.py",
+        "encoders/export.py",
+        "encoders/torch_graph.py",
+    ),
+    "onnxscript": ("encoders/torch_graph.py",),
     "onnxruntime": ("encoders/onnx_session.py", "encoders/onnx_export_dir.py"),
     "tokenizers": (
         "encoders/onnx_encoder.py",

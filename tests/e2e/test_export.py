@@ -15,7 +15,7 @@ from safe_embed.benchmark import load_suite
 from safe_embed.encoders import load_encoder
 from safe_embed.files import sha256_of
 from tests.e2e.conftest import Cli, assert_refused
-from tests.encoders.tiny_models import write_model
+from tests.encoders.tiny_models import write_model, write_transformers_model
 
 BLOCKER = """
 import sys
@@ -96,6 +96,30 @@ def test_a_file_that_was_changed_is_refused(
     assert_refused(cli("run", "--encoder", out), str(out))
 
 
+@pytest.mark.parametrize("model_type", ["distilbert", "modernbert"])
+def test_other_architectures_go_through_torch(cli: Cli, tmp_path: Path, model_type: str):
+    pytest.importorskip("sentence_transformers", reason="needs the extra torch")
+    directory = write_transformers_model(tmp_path / "model", model_type)
+    done = cli("export", "--encoder", directory, "--to", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert float(re.findall(r"lowest +([0-9.]+)", done.out)[0]) > 0.999999
+    facts = json.loads((tmp_path / "out" / "export.json").read_text())
+    assert (facts["architecture"], facts["pooling"]) == (model_type, "mean")
+    texts = ["kill a process", "how do i bake a cake in linux", "a", "bake " * 300]
+    exported, original = load_encoder(tmp_path / "out"), load_encoder(directory)
+    np.testing.assert_allclose(exported.encode(texts), original.encode(texts), atol=5e-6)
+    refused = cli("export", "--encoder", directory, "--to", tmp_path / "int8", "--int8")
+    assert refused.code == 2
+    assert "int8 is for its architectures" in refused.err
+    assert not (tmp_path / "int8").exists()
+
+
+def test_an_encoder_without_a_graph_is_not_exported(cli: Cli, tmp_path: Path):
+    refused = cli("export", "--encoder", "fake", "--to", tmp_path / "out")
+    assert_refused(refused, "has no graph to export")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_damaged_export_json_is_refused(cli: Cli, tmp_path: Path, second_encoder: Path):
     assert cli("export", "--encoder", second_encoder, "--to", tmp_path / "out").code == 0
     (tmp_path / "out" / "export.json").write_text('{"sha256": {}}')
@@ -112,13 +136,6 @@ def test_an_export_is_not_exported_again(cli: Cli, tmp_path: Path, second_encode
 def test_an_existing_target_is_left_alone(cli: Cli, tmp_path: Path, second_encoder: Path):
     (tmp_path / "out").mkdir()
     assert_refused(cli("export", "--encoder", second_encoder, "--to", tmp_path / "out"), "exists")
-
-
-def test_an_encoder_without_a_graph_is_refused(cli: Cli, tmp_path: Path):
-    assert_refused(
-        cli("export", "--encoder", "fake", "--to", tmp_path / "out"), "not run by the engine"
-    )
-    assert not (tmp_path / "out").exists()
 
 
 def test_an_export_that_differs_is_not_written(

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from safe_embed.encoders import decoder_weights
 from safe_embed.encoders.llm2vec_encoder import LLM2VecEncoder
+from safe_embed.encoders.load import load_encoder
 from safe_embed.errors import EncoderError, InputError
 
 pytestmark = pytest.mark.torch
@@ -267,6 +268,12 @@ def test_too_little_memory_is_told_before_loading(
     monkeypatch.setattr(decoder_weights, "_free_memory", lambda _device: 1000.0)
     with pytest.raises(EncoderError, match=r"needs about 0\.0 GB of memory as float32"):
         LLM2VecEncoder(parts[0], name="tiny")
+
+
+def test_too_little_memory_is_told_before_fetching(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(decoder_weights, "_free_memory", lambda _device: 4e9)
+    with pytest.raises(EncoderError, match=r"llm2vec-mistral needs about 1[4-9]\.\d GB"):
+        load_encoder("llm2vec-mistral")  # no test may reach the network
 
 
 def test_the_limit_of_a_container_counts(tmp_path: Path):

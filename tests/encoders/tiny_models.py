@@ -210,12 +210,11 @@ def write_transformers_model(directory: Path, model_type: str, *, pooling: str =
     transformers: Any = import_module("transformers")
 
     tokenizer = {
-        "bert": lambda: wordpiece_tokenizer(BERT_MARKS),
         "mpnet": lambda: wordpiece_tokenizer(MPNET_MARKS),
         "roberta": byte_pair_tokenizer,
         "xlm-roberta": unigram_tokenizer,
-    }[model_type]()
-    padding = "[PAD]" if model_type == "bert" else "<pad>"
+    }.get(model_type, lambda: wordpiece_tokenizer(BERT_MARKS))()
+    padding = "<pad>" if model_type in ("mpnet", "roberta", "xlm-roberta") else "[PAD]"
     config = transformers.AutoConfig.for_model(
         model_type,
         vocab_size=tokenizer.get_vocab_size(),

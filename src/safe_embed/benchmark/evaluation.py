@@ -115,6 +115,7 @@ def evaluate(
             "tasks": round(ended - encoded, 3),
             "total": round(ended - started, 3),
         },
+        threads=getattr(getattr(encoder, "wrapped", encoder), "threads", None),
         versions=_versions(),
     )
     return Evaluation(run=run, items=items)

@@ -156,6 +156,8 @@ class Run(_Result):
     truncation: Truncation | None
     """None where the encoder cannot tell."""
     timing_s: dict[str, float]
+    threads: int | None
+    """Of one batch on the CPU; None where the encoder does not say."""
     versions: dict[str, str]
 
 

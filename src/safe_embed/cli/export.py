@@ -32,7 +32,6 @@ def export(
     from safe_embed.benchmark import load_suite, measure_agreement
     from safe_embed.encoders import load_encoder
     from safe_embed.encoders.export import CARD_FILE, open_export, write_export
-    from safe_embed.encoders.onnx_encoder import OnnxEncoder
     from safe_embed.errors import EncoderError, InputError
     from safe_embed.files import atomic_directory
 
@@ -40,11 +39,6 @@ def export(
         raise InputError(f"{to} exists; name a new directory with --to")
     data = load_suite(suite, data_dir=data_dir, report=note)
     original = load_encoder(encoder, report=note)
-    if not isinstance(original, OnnxEncoder):
-        raise InputError(
-            f"{encoder} is not run by the engine, which has the graphs of BERT, RoBERTa, "
-            "XLM-RoBERTa and MPNet; others cannot be exported"
-        )
     typical = load_suite().baseline  # of the bundled suite, so that the folder is the same anywhere
     with atomic_directory(to) as directory:
         write_export(

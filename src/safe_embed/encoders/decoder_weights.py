@@ -8,12 +8,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from safe_embed.errors import EncoderError, InputError, MissingExtraError
 
-__all__ = ["load_decoder"]
+__all__ = ["check_before_fetching", "load_decoder"]
 
 _MARGIN = 1.2  # memory beside the weights: activations, the framework
 _CGROUP = Path("/sys/fs/cgroup")
@@ -93,11 +94,27 @@ def _require_memory(directory: Path, dtype: str, device: str) -> None:
         raise EncoderError(f"{config}: cannot be read ({error}); fetch the model again") from None
     stored_type = settings.get("torch_dtype", settings.get("dtype", "float32"))
     bytes_stored = 4 if stored_type == "float32" else 2
-    needed = _MARGIN * stored * (4 if dtype == "float32" else 2) / bytes_stored
+    _compare_with_free(stored / bytes_stored, directory.name, dtype, device)
+
+
+def check_before_fetching(name: str, n_parameters: float, dtype: str, device: str) -> None:
+    """Says before gigabytes are downloaded that they could not be used.
+
+    Raises:
+        MissingExtraError: torch or transformers is not installed.
+        EncoderError: tells how much memory is needed and how much is there.
+    """
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        raise MissingExtraError("torch", needed_for="an LLM2Vec encoder")
+    _compare_with_free(n_parameters, name, dtype, device)
+
+
+def _compare_with_free(n_parameters: float, name: str, dtype: str, device: str) -> None:
+    needed = _MARGIN * n_parameters * (4 if dtype == "float32" else 2)
     free = _free_memory(device)
     if free is not None and needed > free:
         raise EncoderError(
-            f"{directory.name} needs about {needed / 1e9:.1f} GB of memory as {dtype}, "
+            f"{name} needs about {needed / 1e9:.1f} GB of memory as {dtype}, "
             f"{free / 1e9:.1f} GB are free on {device}; use a machine with more, embed there, and "
             "evaluate here with --encoder file:EMBEDDINGS"
         )

@@ -8,8 +8,9 @@ import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from safe_embed.encoders.base import Encoder
 from safe_embed.encoders.exported import (
     EXPORT_FILE,
     GRAPH_FILE,
@@ -20,6 +21,7 @@ from safe_embed.encoders.exported import (
 from safe_embed.encoders.onnx_encoder import OnnxEncoder
 from safe_embed.encoders.onnx_graph import build_graph
 from safe_embed.encoders.onnx_session import largest_activations
+from safe_embed.encoders.sentence_transformers_encoder import SentenceTransformersEncoder
 from safe_embed.errors import InputError
 from safe_embed.files import sha256_of
 
@@ -61,49 +63,93 @@ def open_export(
 
 
 def write_export(
-    encoder: OnnxEncoder, directory: Path, *, int8_texts: Sequence[str] | None = None
+    encoder: Encoder, directory: Path, *, int8_texts: Sequence[str] | None = None
 ) -> None:
     """Fills an empty directory with the graph, the tokenizer, the settings and a model card.
 
-    The graph holds pooling and normalisation. `load_encoder` reads the directory again; the model
-    card shows how to run it without this package.
+    The graph holds pooling and normalisation. The engine's encoders have the graph that it builds;
+    those of sentence-transformers get theirs from torch's exporter. `load_encoder` reads the
+    directory again; the model card shows how to run it without this package.
 
     Args:
-        encoder: of the engine; others have no graph that is built here.
+        encoder: of the engine, or of sentence-transformers.
         directory: exists and is empty.
         int8_texts: typical texts. Where they are given, dense layers become int8, and these tell
-            how large its activations are.
+            how large its activations are. For encoders of the engine only.
 
     Raises:
-        InputError: the directory holds something, or the encoder is an export itself.
+        InputError: the directory holds something, or the encoder is an export itself or of another
+            kind.
+        EncoderError: torch cannot export it.
+        MissingExtraError: the extra `torch` is needed and not installed.
         StorageError: raised by the caller's `atomic_directory` where a file cannot be written.
     """
     if any(directory.iterdir()):
         raise InputError(f"{directory} is not empty; an export is written into a new directory")
+    if isinstance(encoder, OnnxEncoder):
+        facts = _write_of_engine(encoder, directory, int8_texts)
+    elif isinstance(encoder, SentenceTransformersEncoder):
+        if int8_texts is not None:
+            raise InputError(
+                f"{encoder.name} is not run by the engine, and int8 is for its architectures "
+                "(BERT, RoBERTa, XLM-RoBERTa, MPNet); export without --int8"
+            )
+        facts = _write_of_torch(encoder, directory)
+    else:
+        raise InputError(
+            f"{encoder.name} has no graph to export: it is neither of the engine nor of "
+            "sentence-transformers"
+        )
+    names = (GRAPH_FILE, TENSOR_FILE, TOKENIZER_FILE)
+    facts = {
+        "encoder": encoder.name,
+        "fingerprint": encoder.fingerprint,
+        "precision": "float32" if int8_texts is None else "int8",
+        "dimension": encoder.dimension,
+        **facts,
+        "sha256": {name: sha256_of(directory / name) for name in names},
+        "versions": {name: version(name) for name in ("safe-embed", "onnx", "onnxruntime")},
+    }
+    (directory / EXPORT_FILE).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    card = _CARD.format(**facts, lower=".lower()" if facts["lower_case"] else "")
+    (directory / CARD_FILE).write_text(card, encoding="utf-8")
+
+
+def _write_of_engine(
+    encoder: OnnxEncoder, directory: Path, int8_texts: Sequence[str] | None
+) -> dict[str, Any]:
+    """Writes graph and tokenizer; returns what export.json says of them."""
     model = encoder.model
     if isinstance(model, ExportedDir):
         raise InputError(f"{model.path} is an export already; name the original")
     graph = build_graph(model) if int8_texts is None else _int8_graph(encoder, int8_texts)
     _save(graph, directory)
     shutil.copyfile(model.tokenizer_path, directory / TOKENIZER_FILE)
-    names = (GRAPH_FILE, TENSOR_FILE, TOKENIZER_FILE)
-    facts = {
-        "encoder": encoder.name,
-        "fingerprint": encoder.fingerprint,
+    return {
         "weights_sha256": model.weights_digest,
-        "precision": "float32" if int8_texts is None else "int8",
         "architecture": model.model_type,
         "pooling": model.pooling,
-        "dimension": model.dimension,
         "max_tokens": model.max_tokens,
         "lower_case": model.lower_case,
         "prompt": model.prompt,
-        "sha256": {name: sha256_of(directory / name) for name in names},
-        "versions": {name: version(name) for name in ("safe-embed", "onnx", "onnxruntime")},
     }
-    (directory / EXPORT_FILE).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    card = _CARD.format(**facts, lower=".lower()" if model.lower_case else "")
-    (directory / CARD_FILE).write_text(card, encoding="utf-8")
+
+
+def _write_of_torch(encoder: SentenceTransformersEncoder, directory: Path) -> dict[str, Any]:
+    """Writes graph and tokenizer; returns what export.json says of them."""
+    from safe_embed.encoders.torch_graph import trace
+
+    traced = trace(encoder.model, encoder.prompt)
+    _save(traced.graph, directory)
+    (directory / TOKENIZER_FILE).write_text(traced.tokenizer, encoding="utf-8")
+    return {
+        "weights_sha256": sha256_of(directory / TENSOR_FILE),
+        "architecture": traced.model_type,
+        "pooling": traced.pooling,
+        "max_tokens": traced.max_tokens,
+        "lower_case": traced.lower_case,
+        "prompt": traced.prompt,
+    }
 
 
 def _int8_graph(encoder: OnnxEncoder, texts: Sequence[str]) -> onnx.ModelProto:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from safe_embed.encoders.catalogue import Repository
 from safe_embed.errors import DownloadError
@@ -45,7 +45,13 @@ def hub_name() -> str:
     """The hub for messages, with its address."""
     from huggingface_hub import constants
 
-    return f"the model hub at {constants.ENDPOINT}"
+    return f"the model hub at {_shown(constants.ENDPOINT)}"
+
+
+def _shown(url: object) -> str:
+    """An address without the name and password that may stand in it."""
+    parts = urlsplit(str(url))
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def list_repository(model_id: str, revision: str = "main") -> Listing:
@@ -154,10 +160,10 @@ def _refusal(response: httpx2.Response, model_id: str) -> DownloadError:
     if response.status_code in (401, 403):
         hint = (
             f"; if its files are for those only who accept a licence, do so on "
-            f"{constants.ENDPOINT}/{model_id}, and set HF_TOKEN to a token of that account "
+            f"{_shown(constants.ENDPOINT)}/{model_id}, and set HF_TOKEN to a token of that account "
             "(in the environment or in .env)"
         )
-    return DownloadError(f"{response.url} answered {response.status_code} ({why}){hint}")
+    return DownloadError(f"{_shown(response.url)} answered {response.status_code} ({why}){hint}")
 
 
 @contextmanager

@@ -103,6 +103,11 @@ def _load_row(request: Request, backend: str | None) -> Encoder:
     row = request.row
     assert row is not None  # noqa: S101 - of the caller
     request = replace(request, name=row.name)
+    if row.backend == "llm2vec":
+        from safe_embed.encoders.decoder_weights import check_before_fetching
+
+        n_parameters = 1e6 * (row.parameters_million or 0)
+        check_before_fetching(row.name, n_parameters, row.dtype, request.device)
     if row.repositories:
         directory = weights.fetch(
             row, report=request.report, allow_pickle=request.options.allow_pickle

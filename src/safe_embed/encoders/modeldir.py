@@ -32,6 +32,8 @@ __all__ = [
 
 Pooling = Literal["mean", "cls", "pooler"]
 
+_OTHER_NAMES_OF_HIDDEN_SIZE = frozenset({"dim", "d_model", "n_embd"})  # DistilBERT, T5, GPT-2
+
 # In the order of sentence-transformers; only the first two are pooled by the engine.
 _OLD_POOLING_KEYS = {
     "pooling_mode_cls_token": "cls",
@@ -111,6 +113,8 @@ def read_model_dir(
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
         raise EncoderError(f"{path / 'config.json'}: model_type must be a name, got {model_type!r}")
+    if not _OTHER_NAMES_OF_HIDDEN_SIZE.isdisjoint(config):
+        raise UnsupportedModelError(path, f"the architecture {model_type!r}")
     _require_files(path)
     return ModelDir(
         path=path,

@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from safe_embed.encoders.modeldir import ModelDir
-from safe_embed.encoders.onnx_session import digest_of, first_line, graph_key, open_session
+from safe_embed.encoders.onnx_session import (
+    digest_of,
+    first_line,
+    graph_key,
+    open_session,
+    usable_cores,
+)
 from safe_embed.encoders.texts import checked_texts
 from safe_embed.errors import EncoderError, InputError
 
@@ -63,8 +69,9 @@ class OnnxEncoder:
         self._published_average_similarity = published_average_similarity
         self._tokens_per_batch = tokens_per_batch
         self._batch_size = batch_size or tokens_per_batch
+        self._threads = threads or usable_cores()
         self._tokenizer = _load_tokenizer(model)
-        self._session = open_session(model, device, threads)
+        self._session = open_session(model, device, self._threads)
 
     @property
     def model(self) -> ModelDir:
@@ -100,6 +107,11 @@ class OnnxEncoder:
     def published_average_similarity(self) -> float | None:
         """The average similarity that the paper publishes for this encoder, if it has one."""
         return self._published_average_similarity
+
+    @property
+    def threads(self) -> int:
+        """Threads of one batch on the CPU."""
+        return self._threads
 
     @property
     def max_tokens(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,14 @@ from safe_embed.encoders.onnx_graph import GRAPH_VERSION, build_graph
 from safe_embed.errors import EncoderError, InputError, StorageError
 from safe_embed.files import atomic_directory, cache_dir, sha256_of
 
-__all__ = ["digest_of", "first_line", "graph_key", "largest_activations", "open_session"]
+__all__ = [
+    "digest_of",
+    "first_line",
+    "graph_key",
+    "largest_activations",
+    "open_session",
+    "usable_cores",
+]
 
 _GRAPH_FILE = "graph.onnx"
 _TENSOR_FILE = "tensors.bin"
@@ -32,7 +40,7 @@ _PROVIDERS: dict[str, list[tuple[str, dict[str, str]]]] = {
 }
 
 
-def open_session(model: ModelDir, device: str, threads: int | None) -> onnxruntime.InferenceSession:
+def open_session(model: ModelDir, device: str, threads: int) -> onnxruntime.InferenceSession:
     """Opens the cached graph; builds it where there is none, or none that can be read.
 
     Where the cache cannot be written, the graph is built in memory each time. An export has its own
@@ -41,7 +49,7 @@ def open_session(model: ModelDir, device: str, threads: int | None) -> onnxrunti
     Args:
         model: the encoder's directory.
         device: "cpu" or "cuda".
-        threads: of one batch; None for one per core.
+        threads: of one batch.
 
     Raises:
         UnsupportedModelError: the graph of this model is not built here.
@@ -72,9 +80,7 @@ def open_session(model: ModelDir, device: str, threads: int | None) -> onnxrunti
         ) from error
 
 
-def _open_export(
-    model: ExportedDir, device: str, threads: int | None
-) -> onnxruntime.InferenceSession:
+def _open_export(model: ExportedDir, device: str, threads: int) -> onnxruntime.InferenceSession:
     """Opens the graph of an export, and meanwhile checks all of its files."""
     try:
         with ThreadPoolExecutor(max_workers=1) as pool:
@@ -106,13 +112,28 @@ def largest_activations(
     Returns:
         By name, float32 of shape (columns,).
     """
-    session = _open(str(graph), "cpu", None)
+    session = _open(str(graph), "cpu", usable_cores())
     largest: dict[str, NDArray[np.float32]] = {}
     for ids in batches:
         for name, values in zip(names, session.run(names, {"input_ids": ids}), strict=True):
             by_column = np.abs(values).max(axis=0)
             largest[name] = np.maximum(largest.get(name, by_column), by_column)
     return largest
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; two hardware threads of one core count once."""
+    numbers = (
+        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    )
+    cores = set()
+    for number in numbers:
+        path = Path(f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list")
+        try:
+            cores.add(path.read_text("ascii"))
+        except OSError:  # not Linux, or hidden from this process
+            cores.add(str(number))
+    return max(1, len(cores))
 
 
 def _check_device(device: str) -> None:
@@ -126,9 +147,7 @@ def _check_device(device: str) -> None:
         )
 
 
-def _open_checked(
-    directory: Path, device: str, threads: int | None
-) -> onnxruntime.InferenceSession:
+def _open_checked(directory: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
     """Opens a cached graph, and meanwhile checks that its files are as they were written."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         digests = pool.submit(_digests, directory)
@@ -143,9 +162,9 @@ def _digests(directory: Path) -> str:
     return "".join(f"{sha256_of(directory / n)}  {n}\n" for n in (_GRAPH_FILE, _TENSOR_FILE))
 
 
-def _open(source: str | bytes, device: str, threads: int | None) -> onnxruntime.InferenceSession:
+def _open(source: str | bytes, device: str, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0  # 0: one per core
+    options.intra_op_num_threads = threads
     # Our graph is as fast without onnxruntime's optimiser, loads sooner, and stays as written: the
     # optimiser reorders the sum of the mean pooling, which then depends on the batch.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

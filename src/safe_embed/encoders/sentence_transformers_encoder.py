@@ -73,6 +73,16 @@ class SentenceTransformersEncoder:
         self._dimension: int = self._encode([""]).shape[1]
 
     @property
+    def model(self) -> SentenceTransformer:
+        """What sentence-transformers loaded."""
+        return self._model
+
+    @property
+    def prompt(self) -> str | None:
+        """Put before each text in place of the model's own prompt; None for that one."""
+        return self._prompt
+
+    @property
     def name(self) -> str:
         """Name for tables and file names."""
         return self._name
