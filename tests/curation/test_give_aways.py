@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safe_embed.curation import bag_of_words_rate, edits, rank_rate, shallow_rates
+from safe_embed.curation import (
+    bag_of_words_rate,
+    edits,
+    first_word_rate,
+    rank_rate,
+    shallow_rates,
+)
 from safe_embed.curation.edits import word_edit_distance
 from safe_embed.errors import InputError
 from safe_embed.records import PromptPair
@@ -40,6 +46,13 @@ def test_bag_of_words_finds_a_give_away_and_only_that():
     assert bag_of_words_rate(train_unsafe, train_safe, [pair("kill it", "bake it")]) == 1
     assert bag_of_words_rate(train_unsafe, train_safe, [pair("bake it", "kill it")]) == 0
     assert bag_of_words_rate(train_unsafe, train_safe, [pair("new one", "other thing")]) == 0.5
+
+
+def test_the_first_word_alone():
+    train = (["kill it", "kill that", "how now"], ["bake it", "bake that", "how then"])
+    assert first_word_rate(*train, [pair("Kill, now", "bake now")]) == 1
+    assert first_word_rate(*train, [pair("bake now", "kill now")]) == 0
+    assert first_word_rate(*train, [pair("how now", "new now"), pair("how", "how")]) == 0.5
 
 
 @given(WORDS, WORDS, WORDS)

@@ -113,9 +113,19 @@ def fetch(
 @data_app.command("check")
 def check(
     file: Annotated[
-        Path, typer.Argument(help="CSV, JSONL or Parquet file of your own.", metavar="FILE")
+        Path,
+        typer.Argument(
+            help="CSV, JSONL or Parquet file of your own, or safe-embed-core.", metavar="FILE"
+        ),
     ],
     *,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="For safe-embed-core: also find near duplicates by this encoder's cosines.",
+            show_default=False,
+        ),
+    ] = None,
     kind: Annotated[
         KindOption | None,
         typer.Option(help="What the rows are; by default told by the columns.", show_default=False),
@@ -123,8 +133,11 @@ def check(
     json_output: JsonOption = False,
 ) -> None:
     """Check a file of pairs, contrast sets or prompts; exits with 1 when it has problems."""
-    from safe_embed.datasets import KINDS, check_file
+    from safe_embed.datasets import CORE, KINDS, check_file
 
+    if str(file) == CORE and not file.exists():
+        _check_core(encoder, json_output=json_output)
+        return
     wanted = next((one for one in KINDS if kind and one.replace(" ", "-") == kind.value), None)
     report = check_file(file, wanted)
     if json_output:
@@ -132,6 +145,21 @@ def check(
     else:
         print_result(_report(report))
     if report.problems:
+        raise typer.Exit(1)
+
+
+def _check_core(encoder: str | None, *, json_output: bool) -> None:
+    from safe_embed.curation import report_core
+    from safe_embed.encoders import load_encoder
+    from safe_embed.reports.curation_tables import core_report_tables
+
+    loaded = load_encoder(encoder, cache=True, report=note) if encoder else None
+    found = report_core(loaded, report=note)
+    if json_output:
+        print_json(found.model_dump_json(indent=1))
+    else:
+        print_result(core_report_tables(found))
+    if found.problems:
         raise typer.Exit(1)
 
 

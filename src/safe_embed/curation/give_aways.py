@@ -6,15 +6,24 @@ the pairs measures that and not the encoder.
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from safe_embed.curation.near_duplicates import normalized_words
 from safe_embed.errors import InputError, MissingExtraError
 from safe_embed.records import PromptPair
 
-__all__ = ["SHALLOW_FEATURES", "bag_of_words_rate", "rank_rate", "shallow_rates"]
+__all__ = [
+    "SHALLOW_FEATURES",
+    "bag_of_words_rate",
+    "first_word_rate",
+    "rank_rate",
+    "shallow_rates",
+]
 
 SHALLOW_FEATURES: dict[str, Callable[[str], float]] = {
     "characters": len,
@@ -46,6 +55,36 @@ def shallow_rates(pairs: Sequence[PromptPair]) -> dict[str, float]:
         )
         for name, feature in SHALLOW_FEATURES.items()
     }
+
+
+def first_word_rate(
+    train_unsafe: Sequence[str], train_safe: Sequence[str], test: Sequence[PromptPair]
+) -> float:
+    """Share of test pairs that the first word alone ranks right.
+
+    A first word's number is the logarithm of its share among the unsafe texts over that among the
+    safe ones, each counted once more than it is there.
+
+    Args:
+        train_unsafe: unsafe texts to learn from.
+        train_safe: safe texts to learn from.
+        test: pairs to rank; sides that begin with one word count half.
+    """
+    unsafe, safe = (Counter(map(_first_word, texts)) for texts in (train_unsafe, train_safe))
+
+    def score(text: str) -> float:
+        word = _first_word(text)
+        shares = (
+            (unsafe[word] + 1) / (len(train_unsafe) + 1),
+            (safe[word] + 1) / (len(train_safe) + 1),
+        )
+        return math.log(shares[0] / shares[1])
+
+    return rank_rate([score(pair.unsafe) for pair in test], [score(pair.safe) for pair in test])
+
+
+def _first_word(text: str) -> str:
+    return (normalized_words(text).split() or [""])[0]
 
 
 def bag_of_words_rate(
