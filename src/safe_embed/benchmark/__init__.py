@@ -6,6 +6,16 @@ from safe_embed.benchmark.baseline import (
     measure_average_similarity,
     split_head_tail,
 )
+from safe_embed.benchmark.comparison import (
+    TASKS,
+    Comparison,
+    ComparisonRow,
+    PublishedScores,
+    TaskDifference,
+    compare,
+    published_scores,
+    score_of,
+)
 from safe_embed.benchmark.evaluation import evaluate
 from safe_embed.benchmark.results import (
     Evaluation,
@@ -20,16 +30,22 @@ from safe_embed.benchmark.run_file import items_path, load_items, load_run, save
 from safe_embed.benchmark.suite import Suite, load_baseline, load_suite
 
 __all__ = [
+    "TASKS",
     "Agreement",
     "BaselinePrompts",
+    "Comparison",
+    "ComparisonRow",
     "Evaluation",
     "Item",
+    "PublishedScores",
     "Run",
     "SafetyChallenging",
     "SafetyContrast",
     "SafetyTaxonomy",
     "Suite",
+    "TaskDifference",
     "TaskName",
+    "compare",
     "evaluate",
     "items_path",
     "load_baseline",
@@ -38,6 +54,8 @@ __all__ = [
     "load_suite",
     "measure_agreement",
     "measure_average_similarity",
+    "published_scores",
     "save_evaluation",
+    "score_of",
     "split_head_tail",
 ]

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from safe_embed.cli.baseline import baseline
+from safe_embed.cli.compare import compare
 from safe_embed.cli.data import data_app
 from safe_embed.cli.encoders import encoders_app
 from safe_embed.cli.export import export
@@ -28,6 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run)
+app.command()(compare)
 app.command()(baseline)
 app.command()(export)
 app.add_typer(data_app, name="data")

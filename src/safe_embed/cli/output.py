@@ -12,7 +12,15 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["interruptible", "note", "print_json", "print_markdown", "print_result", "progress_bar"]
+__all__ = [
+    "interruptible",
+    "note",
+    "print_json",
+    "print_markdown",
+    "print_plain",
+    "print_result",
+    "progress_bar",
+]
 
 
 def note(message: str) -> None:
@@ -22,6 +30,11 @@ def note(message: str) -> None:
 
 def print_json(text: str) -> None:
     """A JSON text on stdout."""
+    typer.echo(text)
+
+
+def print_plain(text: str) -> None:
+    """A text on stdout as it is, such as CSV."""
     typer.echo(text)
 
 

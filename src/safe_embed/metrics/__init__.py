@@ -13,17 +13,21 @@ from safe_embed.metrics.bootstrap import (
 )
 from safe_embed.metrics.boundary_similarity import edit_cosines, max_cosines
 from safe_embed.metrics.categorical_purity import chance_purity, prompt_purity
+from safe_embed.metrics.paired import PairedDifference, holm, paired_difference
 
 __all__ = [
     "AverageSimilarity",
     "Interval",
+    "PairedDifference",
     "average_similarity",
     "chance_purity",
     "edit_cosines",
+    "holm",
     "max_cosines",
     "mean_interval",
     "mean_of_means_interval",
     "normalized_similarity",
+    "paired_difference",
     "percentile_interval",
     "prompt_purity",
 ]
