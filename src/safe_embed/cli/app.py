@@ -13,6 +13,7 @@ from safe_embed.cli.compare import compare
 from safe_embed.cli.data import data_app
 from safe_embed.cli.encoders import encoders_app
 from safe_embed.cli.export import export
+from safe_embed.cli.plot import plot
 from safe_embed.cli.run import run
 from safe_embed.errors import SafeEmbedError
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(compare)
+app.command()(plot)
 app.command()(baseline)
 app.command()(export)
 app.add_typer(data_app, name="data")
