@@ -67,7 +67,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "rich": ("reports", "cli"),
     "typer": ("cli",),
     "sklearn": ("curation", "reports/projection.py", "detection", "metrics/detection.py"),
-    "altair": ("reports/figures.py",),
+    "altair": ("reports/charts.py",),
     "vl_convert": ("reports",),
     "jinja2": ("reports",),
     "rapidfuzz": ("curation",),

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from safe_embed.benchmark import Evaluation, Item, TaskName, score_of
-from safe_embed.errors import InputError, MissingExtraError
+from safe_embed.errors import InputError
+from safe_embed.reports.charts import (
+    Figure,
+    altair_module,
+    inline_values,
+    short_category,
+    shown_text,
+)
 from safe_embed.taxonomy import HARM_CATEGORIES, PAIR_TYPES
 
 __all__ = [
@@ -21,8 +28,6 @@ __all__ = [
     "purity_heatmap",
     "taxonomy_map",
 ]
-
-Figure = Any  # a chart of Altair, whose types do not tell charts, layers and facets apart
 
 # Six colours that colour-blind readers tell apart (Okabe and Ito 2008), each with two shapes.
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
@@ -66,17 +71,17 @@ def challenging_heatmap(evaluations: Sequence[Evaluation]) -> Figure:
 def purity_heatmap(evaluations: Sequence[Evaluation]) -> Figure:
     """Categorical Purity by category of harm and encoder (the paper's figure 4)."""
     rows = [
-        {"encoder": one.run.encoder.name, "group": _short(name), "value": round(of, 4)}
+        {"encoder": one.run.encoder.name, "group": short_category(name), "value": round(of, 4)}
         for one in evaluations
         for name, of in _by_category(one).items()
     ]
-    order = [_short(name) for name in _by_category(evaluations[0])]
+    order = [short_category(name) for name in _by_category(evaluations[0])]
     return _heatmap(rows, order, "category of harm", "Categorical Purity", lower_is_better=False)
 
 
 def average_purity_bars(evaluations: Sequence[Evaluation]) -> Figure:
     """Mean Categorical Purity of each encoder with its interval, and the chance level as a rule."""
-    alt = _altair()
+    alt = altair_module()
     rows, chance = [], 0.0
     for one in evaluations:
         taxonomy = one.run.tasks.safety_taxonomy
@@ -93,15 +98,15 @@ def average_purity_bars(evaluations: Sequence[Evaluation]) -> Figure:
             }
         )
     names = [row["encoder"] for row in rows]
-    base = alt.Chart(_values(rows)).encode(y=alt.Y("encoder:N", sort=names, title=None))
+    base = alt.Chart(inline_values(rows)).encode(y=alt.Y("encoder:N", sort=names, title=None))
     bars = base.mark_bar(color=_COLORS[0]).encode(
         x=alt.X("value:Q", title="Categorical Purity", scale=alt.Scale(domain=[0, 1])),
         tooltip=["encoder:N", "value:Q", "low:Q", "high:Q"],
     )
     intervals = base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q")
     level = [{"chance": round(chance, 4), "label": f"chance {chance:.3f}"}]
-    rule = alt.Chart(_values(level)).mark_rule(strokeDash=[4, 4], color=_COLORS[3])
-    text = alt.Chart(_values(level)).mark_text(align="left", dx=4, dy=-6, color=_COLORS[3])
+    rule = alt.Chart(inline_values(level)).mark_rule(strokeDash=[4, 4], color=_COLORS[3])
+    text = alt.Chart(inline_values(level)).mark_text(align="left", dx=4, dy=-6, color=_COLORS[3])
     return alt.layer(
         bars,
         intervals,
@@ -112,11 +117,11 @@ def average_purity_bars(evaluations: Sequence[Evaluation]) -> Figure:
 
 def boundary_distributions(evaluations: Sequence[Evaluation]) -> Figure:
     """Boundary similarity of every contrast set, as box plots by category and encoder."""
-    alt = _altair()
+    alt = altair_module()
     rows = [
         {
             "encoder": one.run.encoder.name,
-            "category": _short(item.group),
+            "category": short_category(item.group),
             "value": round(item.score, 4),
         }
         for one in evaluations
@@ -124,11 +129,13 @@ def boundary_distributions(evaluations: Sequence[Evaluation]) -> Figure:
     ]
     names = [one.run.encoder.name for one in evaluations]
     return (
-        alt.Chart(_values(rows))
+        alt.Chart(inline_values(rows))
         .mark_boxplot(extent="min-max", size=10)
         .encode(
             x=alt.X("value:Q", title="boundary similarity (lower is better)"),
-            y=alt.Y("category:N", title=None, sort=[_short(name) for name in HARM_CATEGORIES]),
+            y=alt.Y(
+                "category:N", title=None, sort=[short_category(name) for name in HARM_CATEGORIES]
+            ),
             yOffset=alt.YOffset("encoder:N", sort=names),
             color=_encoder_color(names),
         )
@@ -145,15 +152,15 @@ def category_confusion(evaluation: Evaluation) -> Figure:
         counts.setdefault(item.group, Counter()).update(group_of[one] for one in item.neighbors)
     rows = [
         {
-            "encoder": _short(among),
-            "group": _short(group),
+            "encoder": short_category(among),
+            "group": short_category(group),
             "value": round(found[among] / max(1, found.total()), 4),
         }
         for group, found in counts.items()
         for among in counts
     ]
-    order = [_short(group) for group in HARM_CATEGORIES if group in counts]
-    order += [_short(group) for group in counts if group not in HARM_CATEGORIES]
+    order = [short_category(group) for group in HARM_CATEGORIES if group in counts]
+    order += [short_category(group) for group in counts if group not in HARM_CATEGORIES]
     return _heatmap(
         rows,
         order,
@@ -166,24 +173,24 @@ def category_confusion(evaluation: Evaluation) -> Figure:
 
 def taxonomy_map(points: Sequence[MapPoint]) -> Figure:
     """The prompts in two dimensions, coloured by category; hover tells, the legend filters."""
-    alt = _altair()
+    alt = altair_module()
     rows = [
         {
             "x": round(point.x, 3),
             "y": round(point.y, 3),
-            "category": _short(point.item.group),
-            "prompt": _shown(point.item.text),
+            "category": short_category(point.item.group),
+            "prompt": shown_text(point.item.text),
             "purity": round(point.item.score, 3),
-            "nearest": _shown(" / ".join(point.neighbor_texts)),
+            "nearest": shown_text(" / ".join(point.neighbor_texts)),
         }
         for point in points
     ]
-    categories = [_short(name) for name in HARM_CATEGORIES]
+    categories = [short_category(name) for name in HARM_CATEGORIES]
     present = [name for name in categories if any(row["category"] == name for row in rows)]
     present += sorted({str(row["category"]) for row in rows} - set(present))
     chosen = alt.selection_point(fields=["category"], bind="legend")
     return (
-        alt.Chart(_values(rows))
+        alt.Chart(inline_values(rows))
         .mark_point(filled=True, size=42)
         .encode(
             x=alt.X("x:Q", axis=None),
@@ -256,10 +263,10 @@ def _heatmap(
     columns: list[str] | None = None,
 ) -> Figure:
     """Cells with their numbers; the darker colour is always the better one."""
-    alt = _altair()
+    alt = altair_module()
     values = [row["value"] for row in rows]
     middle = (min(values) + max(values)) / 2
-    base = alt.Chart(_values(rows)).encode(
+    base = alt.Chart(inline_values(rows)).encode(
         x=alt.X(
             "encoder:N",
             sort=columns or list(dict.fromkeys(str(row["encoder"]) for row in rows)),
@@ -285,30 +292,8 @@ def _heatmap(
 
 
 def _encoder_color(names: Sequence[str]) -> Figure:
-    alt = _altair()
+    alt = altair_module()
     colors = [_COLORS[i % len(_COLORS)] for i in range(len(names))]
     return alt.Color(
         "encoder:N", sort=list(names), scale=alt.Scale(domain=list(names), range=colors)
     )
-
-
-def _short(category: str) -> str:
-    return HARM_CATEGORIES.get(category, category)
-
-
-def _shown(text: str, most: int = 240) -> str:
-    """A prompt for a tooltip: one line, without control characters."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= most else line[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def _values(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    return _altair().InlineData(values=[dict(row) for row in rows])
-
-
-def _altair() -> Any:  # noqa: ANN401 - the module
-    try:
-        import altair as alt
-    except ImportError:
-        raise MissingExtraError("report", needed_for="figures") from None
-    return alt
