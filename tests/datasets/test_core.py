@@ -14,9 +14,12 @@ import pytest
 from numpy.typing import NDArray
 
 from safe_embed.curation import (
+    MAX_BAG_OF_WORDS_RATE,
     near_by_cosine,
     near_by_text,
     normalized_words,
+    owners,
+    report_core,
     shallow_rates,
     word_edit_distance,
 )
@@ -34,6 +37,7 @@ from safe_embed.records import check_text
 from safe_embed.taxonomy import HARM_CATEGORIES, PAIR_TYPES
 
 TEST = load_core("test")
+TRAIN = load_core("train")
 SPLITS: tuple[Split, ...] = ("test", "train")
 
 
@@ -86,6 +90,34 @@ def test_enough_of_everything():
     assert baseline == {"unsafe": 60, "safe": 60}
 
 
+def test_enough_to_learn_from():
+    pairs = pairs_of(TRAIN)
+    types = Counter(pair.type for pair in pairs)
+    assert types.keys() == PAIR_TYPES.keys()
+    assert len(pairs) >= 3000
+    assert min(types.values()) >= 100
+    of_pairs = {one.category for one in TRAIN if one.part == "pair"}
+    assert of_pairs == HARM_CATEGORIES.keys()
+    singles = Counter(prompt.category for prompt in prompts_of(TRAIN, "taxonomy"))
+    assert singles.keys() == HARM_CATEGORIES.keys()
+    assert sum(singles.values()) >= 1200
+    benign = [one for one in TRAIN if one.part == "benign"]
+    assert len(benign) >= 3000
+    assert sum(one.batch == "benign-sensitive" for one in benign) >= 1000
+    long_texts = [one for one in TRAIN if one.part == "long"]
+    assert min(Counter(one.label for one in long_texts).values()) >= 300
+    assert all(60 <= len(one.text.split()) <= 200 for one in long_texts)
+
+
+def test_words_alone_do_not_give_the_unsafe_side_away():
+    pytest.importorskip("sklearn", reason="needs the extra curation")
+    found = report_core()
+    assert found.bag_of_words is not None
+    assert 0.5 <= found.bag_of_words <= MAX_BAG_OF_WORDS_RATE
+    assert found.problems == ()
+    assert sum(one.n for one in found.parts) == len(TEST) + len(TRAIN)
+
+
 def test_originals_of_contrast_sets_are_taxonomy_prompts():
     texts = {prompt.text: prompt.category for prompt in prompts_of(TEST, "taxonomy")}
     for one in contrast_sets_of(TEST):
@@ -110,16 +142,8 @@ def test_nothing_shallow_gives_the_unsafe_side_away():
         assert 0.45 <= rate <= 0.55, name
 
 
-def owners(records: tuple[CoreRecord, ...]) -> list[str]:
-    """What may be alike: the sides of a pair; a set, its edits, and its original elsewhere."""
-    originals = {
-        one.text: one.group for one in records if one.part == "contrast" and one.label == "unsafe"
-    }
-    return [one.group or originals.get(one.text) or one.id for one in records]
-
-
 def test_no_near_duplicates_by_text():
-    records = (*TEST, *load_core("train"))
+    records = (*TEST, *TRAIN)
     names = owners(records)
     for found in near_by_text([one.text for one in records]):
         left, right = records[found.left], records[found.right]
@@ -129,13 +153,13 @@ def test_no_near_duplicates_by_text():
 @pytest.fixture(scope="module")
 def vectors(minilm: Path) -> NDArray[np.float32]:
     """Embeddings of both splits, one after the other."""
-    return load_encoder(minilm).encode([one.text for one in (*TEST, *load_core("train"))])
+    return load_encoder(minilm).encode([one.text for one in (*TEST, *TRAIN)])
 
 
 @pytest.mark.paper
 @pytest.mark.timeout(900)  # embeds some thousand texts
 def test_no_near_duplicates_by_cosine(vectors: NDArray[np.float32]):
-    records = (*TEST, *load_core("train"))
+    records = (*TEST, *TRAIN)
     names = owners(records)
     for found in near_by_cosine(vectors):
         left, right = records[found.left], records[found.right]
@@ -180,7 +204,7 @@ def test_nothing_is_taken_from_published_data(
     # the beginning of a long text is enough: ours are short
     published = sorted({text[:300] for text in published_texts(paper_data) if text.strip()})
     assert len(published) > 5000
-    texts = [one.text for one in (*TEST, *load_core("train"))]
+    texts = [one.text for one in (*TEST, *TRAIN)]
     found = near_by_text(texts, published)
     found += near_by_cosine(vectors, load_encoder(minilm).encode(published))
     assert [(texts[one.left], published[one.right]) for one in found] == []
