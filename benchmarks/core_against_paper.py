@@ -19,6 +19,7 @@ import numpy as np
 
 from safe_embed.benchmark import Suite, evaluate, load_suite, measure_average_similarity
 from safe_embed.encoders import Encoder, catalogue, load_encoder, weights
+from safe_embed.encoders.export import write_export
 
 SCORES = ("Challenging", "Contrast", "Taxonomy")
 
@@ -41,11 +42,20 @@ def variant(directory: Path, target: Path, *, layers: int, pooling: str = "mean"
     return target
 
 
+def int8(encoder: Encoder, target: Path) -> Encoder:
+    """The encoder with its dense layers in int8."""
+    typical = load_suite().baseline
+    target.mkdir()
+    write_export(encoder, target, int8_texts=(*typical.head, *typical.tail))
+    return load_encoder(target, cache=True)
+
+
 def encoders(folder: Path, minilm: Path, mpnet: Path | None) -> Iterator[tuple[str, Encoder]]:
     yield "fake (word counts)", load_encoder("fake")
     for layers in (1, 3, 6):
         path = variant(minilm, folder / f"minilm-{layers}", layers=layers)
         yield f"minilm, {layers} of 6 layers", load_encoder(path, cache=True)
+    yield "minilm, int8", int8(load_encoder(minilm), folder / "minilm-int8")
     cls = variant(minilm, folder / "minilm-cls", layers=6, pooling="cls")
     yield "minilm, cls pooling", load_encoder(cls, cache=True)
     if mpnet is not None:

@@ -8,6 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from safe_embed.taxonomy import HARM_CATEGORIES
+
 if TYPE_CHECKING:
     from safe_embed.curation import CoreReport
 
@@ -18,7 +20,13 @@ def core_report_tables(report: CoreReport) -> RenderableType:
     """Parts, categories, types, edit distances, give-aways and problems of safe-embed-core."""
     return Group(
         _parts(report),
-        _crossed("unsafe texts by category", report.categories),
+        _crossed(
+            "unsafe texts by category",
+            {
+                part: {HARM_CATEGORIES[name]: count for name, count in of.items()}
+                for part, of in report.categories.items()
+            },
+        ),
         _crossed("pairs by type", report.types),
         _distances(report),
         _give_aways(report),
