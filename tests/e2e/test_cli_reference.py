@@ -14,8 +14,18 @@ REFERENCE = REPOSITORY / "docs" / "cli.md"
 VERBS = (
     (),
     ("run",),
+    ("compare",),
+    ("plot",),
     ("baseline",),
     ("export",),
+    ("contrast",),
+    ("contrast", "generate"),
+    ("contrast", "parse"),
+    ("contrast", "check"),
+    ("contrast", "batch"),
+    ("contrast", "batch", "submit"),
+    ("contrast", "batch", "status"),
+    ("contrast", "batch", "collect"),
     ("data",),
     ("data", "list"),
     ("data", "info"),
@@ -28,14 +38,16 @@ VERBS = (
 )
 HEAD = """# Command line
 
-Results go to stdout, progress and notes to stderr. Exit codes: 0 done, 1 `data check` found
-problems, 2 something that you can mend (one line on stderr says what), 130 interrupted.
+Results go to stdout, progress and notes to stderr. Exit codes: 0 done, 1 a check found problems or
+some prompts were rejected, 2 something that you can mend (one line on stderr says what), 130
+interrupted.
 `NO_COLOR` is honoured. `--debug` before the verb shows the traceback of an error.
 
 | variable | meaning |
 |---|---|
 | `SAFE_EMBED_CACHE_DIR` | weights, graphs, embeddings, in place of the platform's cache directory |
 | `SAFE_EMBED_DATA_DIR` | fetched data sets, in place of the platform's data directory |
+| `OPENAI_API_KEY` | key of an API, here or in a file `.env` in the working directory |
 | `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE` | as everywhere with the model hub |
 
 This page is written by `make golden` from the `--help` of each verb.
@@ -57,7 +69,7 @@ def test_golden_reference(cli: Cli) -> None:
 
 
 def test_every_verb_is_in_the_reference(cli: Cli) -> None:
-    for group in ((), ("data",), ("encoders",)):
+    for group in ((), ("data",), ("encoders",), ("contrast",), ("contrast", "batch")):
         listed = cli(*group, "--help").out.partition("Commands:")[2]
         for line in listed.strip().splitlines():
             assert (*group, line.split()[0]) in VERBS

@@ -10,6 +10,7 @@ import typer
 
 from safe_embed.cli.baseline import baseline
 from safe_embed.cli.compare import compare
+from safe_embed.cli.contrast import contrast_app
 from safe_embed.cli.data import data_app
 from safe_embed.cli.encoders import encoders_app
 from safe_embed.cli.export import export
@@ -34,6 +35,7 @@ app.command()(compare)
 app.command()(plot)
 app.command()(baseline)
 app.command()(export)
+app.add_typer(contrast_app, name="contrast")
 app.add_typer(data_app, name="data")
 app.add_typer(encoders_app, name="encoders")
 
