@@ -96,6 +96,7 @@ def test_a_file_that_was_changed_is_refused(
     assert_refused(cli("run", "--encoder", out), str(out))
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("model_type", ["distilbert", "modernbert"])
 def test_other_architectures_go_through_torch(cli: Cli, tmp_path: Path, model_type: str):
     pytest.importorskip("sentence_transformers", reason="needs the extra torch")
