@@ -23,11 +23,13 @@ if TYPE_CHECKING:
         load_suite,
         save_evaluation,
     )
+    from safe_embed.detection import Detector, Verdict, default_detector
     from safe_embed.encoders import Encoder, load_encoder
     from safe_embed.records import ContrastSet, Prompt, PromptPair
 
 __all__ = [
     "ContrastSet",
+    "Detector",
     "Encoder",
     "Evaluation",
     "Prompt",
@@ -35,6 +37,8 @@ __all__ = [
     "Run",
     "SafeEmbedError",
     "Suite",
+    "Verdict",
+    "default_detector",
     "evaluate",
     "load_encoder",
     "load_run",
@@ -45,12 +49,15 @@ __all__ = [
 # The rest is imported when it is first used, so that `import safe_embed` stays fast.
 _HOME = {
     "ContrastSet": "safe_embed.records",
+    "Detector": "safe_embed.detection",
     "Encoder": "safe_embed.encoders",
     "Evaluation": "safe_embed.benchmark",
     "Prompt": "safe_embed.records",
     "PromptPair": "safe_embed.records",
     "Run": "safe_embed.benchmark",
     "Suite": "safe_embed.benchmark",
+    "Verdict": "safe_embed.detection",
+    "default_detector": "safe_embed.detection",
     "evaluate": "safe_embed.benchmark",
     "load_encoder": "safe_embed.encoders",
     "load_run": "safe_embed.benchmark",
