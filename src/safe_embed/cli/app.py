@@ -14,7 +14,9 @@ from safe_embed.cli.contrast import contrast_app
 from safe_embed.cli.data import data_app
 from safe_embed.cli.encoders import encoders_app
 from safe_embed.cli.export import export
+from safe_embed.cli.leaderboard import leaderboard
 from safe_embed.cli.plot import plot
+from safe_embed.cli.report import report
 from safe_embed.cli.run import run
 from safe_embed.errors import SafeEmbedError
 
@@ -32,7 +34,9 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(compare)
+app.command()(report)
 app.command()(plot)
+app.command()(leaderboard)
 app.command()(baseline)
 app.command()(export)
 app.add_typer(contrast_app, name="contrast")

@@ -56,6 +56,7 @@ def project(embeddings: NDArray[np.float32], *, seed: int = 0) -> NDArray[np.flo
     """Coordinates of shape (n, 2), each column between -1 and 1."""
     try:
         from sklearn.manifold import TSNE
+        from threadpoolctl import threadpool_limits
     except ImportError:
         raise MissingExtraError("report", needed_for="the map") from None
     n = len(embeddings)
@@ -68,6 +69,7 @@ def project(embeddings: NDArray[np.float32], *, seed: int = 0) -> NDArray[np.flo
         learning_rate="auto",
         random_state=seed,
     )
-    layout = np.asarray(tsne.fit_transform(embeddings), dtype=np.float64)
+    with threadpool_limits(1):  # ten times as fast for a thousand points as threads that wait
+        layout = np.asarray(tsne.fit_transform(embeddings), dtype=np.float64)
     layout -= (layout.max(axis=0) + layout.min(axis=0)) / 2
     return layout / max(float(np.abs(layout).max()), 1e-12)
