@@ -1,0 +1,92 @@
+"""How good is the default detector? On test sets that nothing was trained, chosen or tuned on.
+
+    python benchmarks/detector_test_sets.py [--encoder minilm] [--data-dir DIR] [--robustness]
+
+The index of safe-embed-core's train split, calibrated on a held-out fifth of it, is scored once on
+XSTest's 250 pairs as the paper extends them, on the test pairs of safe-embed-core, and on its
+benign prompts (whose rates of block and review are those that were promised). With --robustness
+also XSTest after each perturbation.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from safe_embed.benchmark import load_suite
+from safe_embed.datasets import load_core, pairs_of, prompts_of
+from safe_embed.detection import (
+    PERTURBATIONS,
+    Detector,
+    default_detector,
+    evaluate_detector,
+    perturb,
+)
+from safe_embed.encoders import load_encoder
+from safe_embed.records import Prompt, PromptPair
+from safe_embed.stores.base import ExemplarStore
+from safe_embed.stores.sqlite import SqliteStore
+
+MEASURES = ("auroc", "tpr_at_fpr_1", "tpr_at_fpr_5", "pair_accuracy", "calibration_error")
+
+
+def open_store(path: Path, fingerprint: str, dimension: int) -> ExemplarStore:
+    if path.exists():
+        return SqliteStore.open(path, fingerprint)
+    return SqliteStore.create(path, fingerprint=fingerprint, dimension=dimension)
+
+
+def row(name: str, detector: Detector, pairs: Sequence[PromptPair]) -> None:
+    found = evaluate_detector(detector, pairs)
+    cells = []
+    for measure in MEASURES:
+        one = found.measures[measure]
+        low, high = one.ci95 or (float("nan"), float("nan"))
+        cells.append(f"{one.value:.3f} ({low:.3f} to {high:.3f})")
+    print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encoder", default="minilm")
+    parser.add_argument("--data-dir", type=Path, help="the paper's files; fetched when left out")
+    parser.add_argument("--robustness", action="store_true")
+    arguments = parser.parse_args()
+    xstest = load_suite("paper", data_dir=arguments.data_dir).pairs
+    test = load_core("test")
+    encoder = load_encoder(arguments.encoder, cache=True)
+    detector = default_detector(encoder, open_store)
+    print(f"{encoder.name}, {len(detector.store.exemplars())} exemplars")
+    print("| data | " + " | ".join(MEASURES) + " |")
+    print("|---" * (1 + len(MEASURES)) + "|")
+    row("XSTest, 250 pairs", detector, xstest)
+    row("safe-embed-core, 280 test pairs", detector, pairs_of(test))
+    benign: tuple[Prompt, ...] = prompts_of(test, "benign")
+    decisions = [verdict.decision for verdict in detector.check_many([one.text for one in benign])]
+    print(
+        f"{len(benign)} ordinary benign prompts: blocked {decisions.count('block') / len(benign):.3f}, "
+        f"review {decisions.count('review') / len(benign):.3f}"
+    )
+    unsafe = prompts_of(test, "taxonomy")
+    decisions = [verdict.decision for verdict in detector.check_many([one.text for one in unsafe])]
+    print(
+        f"{len(unsafe)} single unsafe prompts: blocked {decisions.count('block') / len(unsafe):.3f}, "
+        f"review {decisions.count('review') / len(unsafe):.3f}"
+    )
+    if arguments.robustness:
+        for name in PERTURBATIONS:
+            changed = [
+                one.model_copy(
+                    update={
+                        "unsafe": perturb(one.unsafe, name, seed=index),
+                        "safe": perturb(one.safe, name, seed=index),
+                    }
+                )
+                for index, one in enumerate(xstest)
+            ]
+            row(f"XSTest, {name}", detector, changed)
+
+
+if __name__ == "__main__":
+    main()
