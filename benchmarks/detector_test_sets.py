@@ -47,6 +47,12 @@ def row(name: str, detector: Detector, pairs: Sequence[PromptPair]) -> None:
     print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 
+def rates(name: str, detector: Detector, prompts: Sequence[Prompt]) -> None:
+    decisions = [one.decision for one in detector.check_many([prompt.text for prompt in prompts])]
+    blocked, review = (decisions.count(one) / len(prompts) for one in ("block", "review"))
+    print(f"{len(prompts)} {name}: blocked {blocked:.3f}, to review {review:.3f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoder", default="minilm")
@@ -62,18 +68,8 @@ def main() -> None:
     print("|---" * (1 + len(MEASURES)) + "|")
     row("XSTest, 250 pairs", detector, xstest)
     row("safe-embed-core, 280 test pairs", detector, pairs_of(test))
-    benign: tuple[Prompt, ...] = prompts_of(test, "benign")
-    decisions = [verdict.decision for verdict in detector.check_many([one.text for one in benign])]
-    print(
-        f"{len(benign)} ordinary benign prompts: blocked {decisions.count('block') / len(benign):.3f}, "
-        f"review {decisions.count('review') / len(benign):.3f}"
-    )
-    unsafe = prompts_of(test, "taxonomy")
-    decisions = [verdict.decision for verdict in detector.check_many([one.text for one in unsafe])]
-    print(
-        f"{len(unsafe)} single unsafe prompts: blocked {decisions.count('block') / len(unsafe):.3f}, "
-        f"review {decisions.count('review') / len(unsafe):.3f}"
-    )
+    rates("ordinary benign prompts", detector, prompts_of(test, "benign"))
+    rates("single unsafe prompts", detector, prompts_of(test, "taxonomy"))
     if arguments.robustness:
         for name in PERTURBATIONS:
             changed = [

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from safe_embed.datasets import CheckReport, DataSet, Problem
 
-__all__ = ["data_app"]
+__all__ = ["KindOption", "data_app"]
 
 data_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="List, fetch and check data sets."
