@@ -13,6 +13,7 @@ from tests.e2e.conftest import UPDATE_VARIABLE, Cli
 REFERENCE = REPOSITORY / "docs" / "cli.md"
 VERBS = (
     (),
+    ("check",),
     ("run",),
     ("compare",),
     ("report",),
@@ -20,6 +21,19 @@ VERBS = (
     ("leaderboard",),
     ("baseline",),
     ("export",),
+    ("calibrate",),
+    ("detect-eval",),
+    ("index",),
+    ("index", "build"),
+    ("index", "add"),
+    ("index", "mute"),
+    ("index", "remove"),
+    ("index", "list"),
+    ("index", "stats"),
+    ("index", "history"),
+    ("index", "diff"),
+    ("index", "revert"),
+    ("index", "reembed"),
     ("contrast",),
     ("contrast", "generate"),
     ("contrast", "parse"),
@@ -71,7 +85,7 @@ def test_golden_reference(cli: Cli) -> None:
 
 
 def test_every_verb_is_in_the_reference(cli: Cli) -> None:
-    for group in ((), ("data",), ("encoders",), ("contrast",), ("contrast", "batch")):
+    for group in ((), ("data",), ("encoders",), ("contrast",), ("contrast", "batch"), ("index",)):
         listed = cli(*group, "--help").out.partition("Commands:")[2]
         for line in listed.strip().splitlines():
             assert (*group, line.split()[0]) in VERBS

@@ -9,11 +9,15 @@ from typing import Annotated
 import typer
 
 from safe_embed.cli.baseline import baseline
+from safe_embed.cli.calibrate import calibrate
+from safe_embed.cli.check import check
 from safe_embed.cli.compare import compare
 from safe_embed.cli.contrast import contrast_app
 from safe_embed.cli.data import data_app
+from safe_embed.cli.detect_eval import detect_eval
 from safe_embed.cli.encoders import encoders_app
 from safe_embed.cli.export import export
+from safe_embed.cli.index import index_app
 from safe_embed.cli.leaderboard import leaderboard
 from safe_embed.cli.plot import plot
 from safe_embed.cli.report import report
@@ -32,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(check)
 app.command()(run)
 app.command()(compare)
 app.command()(report)
@@ -39,6 +44,9 @@ app.command()(plot)
 app.command()(leaderboard)
 app.command()(baseline)
 app.command()(export)
+app.command()(calibrate)
+app.command("detect-eval")(detect_eval)
+app.add_typer(index_app, name="index")
 app.add_typer(contrast_app, name="contrast")
 app.add_typer(data_app, name="data")
 app.add_typer(encoders_app, name="encoders")

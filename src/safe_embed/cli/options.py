@@ -13,12 +13,19 @@ __all__ = [
     "BackendOption",
     "BaseUrlOption",
     "BatchSizeOption",
+    "ColumnOption",
     "DataDirOption",
+    "DetectorEncoderOption",
+    "DetectorStoreOption",
     "DeviceOption",
     "JsonOption",
     "NoCacheOption",
+    "NoteOption",
+    "SafeLabelOption",
     "SeedOption",
+    "StoreOption",
     "TrustRemoteCodeOption",
+    "UnsafeLabelOption",
 ]
 
 
@@ -69,5 +76,53 @@ AllowPickleOption: TypeAlias = Annotated[
     typer.Option(
         "--allow-pickle",
         help="Read pickled weights that the catalogue does not pin, where there are no others.",
+    ),
+]
+StoreOption: TypeAlias = Annotated[
+    Path, typer.Option(help="File of the index.", metavar="PATH", show_default=False)
+]
+DetectorStoreOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        help="File of an index of your own; by default that of safe-embed-core for the encoder, "
+        "which is built the first time and kept in the cache.",
+        metavar="PATH",
+        show_default=False,
+    ),
+]
+DetectorEncoderOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        help="Name in the catalogue, or a directory; by default the encoder that the index was "
+        "built with, or else minilm.",
+        show_default=False,
+    ),
+]
+NoteOption: TypeAlias = Annotated[str, typer.Option("--note", help="Why, for the history.")]
+ColumnOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        help="Column of the file that holds a field, such as text=question. Repeat for several.",
+        metavar="FIELD=NAME",
+        show_default=False,
+    ),
+]
+UnsafeLabelOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Value of the label that means unsafe. Repeat for several.",
+        metavar="VALUE",
+        show_default=False,
+    ),
+]
+SafeLabelOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Value of the label that means safe. Repeat for several.",
+        metavar="VALUE",
+        show_default=False,
     ),
 ]

@@ -173,7 +173,8 @@ def _whole(report: GroupResult) -> Table:
 def _groups(
     groups: Mapping[str, GroupResult], titles: Mapping[str, str], measures: Sequence[str]
 ) -> Table:
-    table = Table("unsafe + safe")
+    table = Table()
+    table.add_column("unsafe + safe", overflow="fold")
     for name in measures:
         table.add_column(_SHORT.get(name, _MEASURES[name]), justify="right", min_width=9)
     for name, group in groups.items():
