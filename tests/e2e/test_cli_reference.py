@@ -55,8 +55,8 @@ VERBS = (
 HEAD = """# Command line
 
 Results go to stdout, progress and notes to stderr. Exit codes: 0 done, 1 a check found problems or
-some prompts were rejected, 2 something that you can mend (one line on stderr says what), 130
-interrupted.
+some prompts were rejected, 2 something that you can mend (one line on stderr says what), 10 and 11
+review and block with `check --exit-code`, 130 interrupted.
 `NO_COLOR` is honoured. `--debug` before the verb shows the traceback of an error.
 
 | variable | meaning |

@@ -96,7 +96,7 @@ def check(
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
     )
-    again = "verdicts that were printed stand"
+    again = "verdicts that were printed stand; the same command starts anew"
     with interruptible(again), opened_detector(choice, store) as detector:
         if file is not None:
             worst = _check_file(detector, file, columns, json_output=json_output)
