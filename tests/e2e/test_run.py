@@ -51,7 +51,7 @@ def test_json_is_the_run_file_and_keeps_its_schema(cli: Cli, tmp_path: Path) -> 
     jsonschema.validate(printed, json.loads(SCHEMA.read_text("utf-8")))
     assert list(printed) == [
         "schema_version", "encoder", "suite", "settings", "tasks", "truncation", "timing_s",
-        "versions",
+        "threads", "versions",
     ]  # fmt: skip
     assert printed["schema_version"] == 1
 

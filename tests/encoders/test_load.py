@@ -207,7 +207,12 @@ def test_llm2vec_gets_base_and_adapters_in_their_order(hub: Hub, monkeypatch: py
     module = ModuleType("safe_embed.encoders.llm2vec_encoder")
     monkeypatch.setattr(module, "LLM2VecEncoder", FakeLLM, raising=False)
     monkeypatch.setitem(sys.modules, module.__name__, module)
+    checked: list[Any] = []
+    monkeypatch.setattr(
+        "safe_embed.encoders.decoder_weights.check_before_fetching", lambda *of: checked.append(of)
+    )
     encoder: Any = load_encoder("tiny")
+    assert [one[2:] for one in checked] == [("bfloat16", "cpu")]
     (directory,) = encoder.given
     assert (directory / "model.safetensors").is_file()
     merged = [
