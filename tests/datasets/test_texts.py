@@ -71,6 +71,8 @@ def test_columns_by_name(tmp_path: Path):
     assert list(iterate_texts(path, {"text": "ask", "id": "n"})) == [TextRow(2, "a", "7")]
     with pytest.raises(DataError, match="row 2: has no text in a column q "):
         list(iterate_texts(path, {"text": "q"}))
+    with pytest.raises(DataError, match=r"\(its columns: 'n', 'ask', 'text'\); name the column"):
+        list(iterate_texts(path, {"text": "q"}))
 
 
 def test_text_that_is_none(tmp_path: Path):

@@ -17,7 +17,16 @@ from safe_embed.datasets.tables import Problem, Row, type_name
 from safe_embed.errors import DataError
 from safe_embed.records import ContrastSet, Prompt, PromptPair, check_text
 
-__all__ = ["FORMATS", "KINDS", "Format", "Kind", "Record", "detect_kind", "record_of"]
+__all__ = [
+    "FORMATS",
+    "KINDS",
+    "Format",
+    "Kind",
+    "Record",
+    "detect_kind",
+    "listed_columns",
+    "record_of",
+]
 
 Kind = Literal["pairs", "contrast sets", "prompts"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -52,7 +61,7 @@ class Format:
                 wanted = " or ".join(self.columns[field])
                 wanted += " or edit_1, edit_2, ..." if field == "edits" else ""
                 raise DataError(
-                    path, f"has no column {wanted}; add it (its columns: {_listed(columns)})"
+                    path, f"has no column {wanted}; add it (its columns: {listed_columns(columns)})"
                 )
 
 
@@ -105,12 +114,13 @@ def detect_kind(path: Path, columns: Collection[str]) -> Kind:
     needed = "; ".join(f"{kind}: {', '.join(form.required())}" for kind, form in FORMATS.items())
     raise DataError(
         path,
-        f"has the columns {_listed(columns)}, which make no records; name them as one of these: "
-        f"{needed} (in CSV the first line names the columns, with commas between)",
+        f"has the columns {listed_columns(columns)}, which make no records; name them as one of "
+        f"these: {needed} (in CSV the first line names the columns, with commas between)",
     )
 
 
-def _listed(columns: Collection[str]) -> str:
+def listed_columns(columns: Collection[str]) -> str:
+    """Names of columns for a message, the first 12; escaped, as they come from a file."""
     shown = [ascii(name[:40]) for name in itertools.islice(columns, 12)]
     return ", ".join(shown) + (", ..." if len(columns) > len(shown) else "")
 

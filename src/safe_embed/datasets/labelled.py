@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from safe_embed.datasets.columns import FORMATS, KINDS, Kind, Record, detect_kind, record_of
+from safe_embed.datasets.columns import (
+    FORMATS,
+    KINDS,
+    Kind,
+    Record,
+    detect_kind,
+    listed_columns,
+    record_of,
+)
 from safe_embed.datasets.tables import Problem, Row, read_table
 from safe_embed.errors import DataError, InputError, UnknownNameError
 from safe_embed.records import Label, Prompt
@@ -112,7 +120,8 @@ def load_labelled(
     for name, column in mapping.columns.items():
         if name not in columns:
             raise DataError(
-                path, f"has no column {column!r} for {name!r} (its columns: {', '.join(columns)})"
+                path,
+                f"has no column {column!r} for {name!r} (its columns: {listed_columns(columns)})",
             )
     form = FORMATS[kind or detect_kind(path, columns)]
     form.require_columns(path, columns)

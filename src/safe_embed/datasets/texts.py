@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from safe_embed.datasets.columns import FORMATS
+from safe_embed.datasets.columns import FORMATS, listed_columns
 from safe_embed.datasets.tables import Problem, Row, read_table, type_name
 from safe_embed.errors import DataError
 from safe_embed.records import MAX_PROMPT_CHARS
@@ -112,10 +112,10 @@ def _table_texts(path: Path, columns: Mapping[str, str]) -> Iterator[TextRow]:
 def _text(path: Path, row: Row, names: tuple[str, ...]) -> str:
     name = next((one for one in names if row.values.get(one) is not None), None)
     if name is None:
-        there = ", ".join(ascii(one)[1:41] for one in list(row.values)[:12])
         raise DataError(
             path,
-            f"has no text in a column {' or '.join(names)} (its columns: {there}); name the column "
+            f"has no text in a column {' or '.join(names)} (its columns: "
+            f"{listed_columns(row.values)}); name the column "
             "with --column text=NAME, or remove the row",
             row=row.number,
         )
