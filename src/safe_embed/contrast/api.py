@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from safe_embed.contrast.api_answers import (
     read_answer,
 )
 from safe_embed.encoders.openai_answers import TransientError
+from safe_embed.encoders.openai_client import ApiClient
 from safe_embed.encoders.openai_transport import OPENAI_HOST, Address
 from safe_embed.errors import InputError
 from safe_embed.secrets import Secret
@@ -34,9 +34,7 @@ WAITED_AT_MOST_S = 300.0
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
 REPORTED_WAIT_S = 10.0
-CONNECT_TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 16 * 1024**2
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 _Receive: TypeAlias = "Callable[[httpx2.Response, Iterator[bytes]], dict[str, Any]]"
@@ -102,11 +100,8 @@ class Api:
     ) -> None:
         if not timeout_s > 0:
             raise InputError(f"timeout_s must be more than 0, got {timeout_s}")
-        if key is not None and not re.fullmatch(r"[!-~]+", key.reveal()):
-            raise InputError(
-                "the key must be printable ASCII without white space, and is not; copy it again"
-            )
         address = Address.parse(base_url.strip().rstrip("/").removesuffix("/chat/completions"))
+        self._client = ApiClient(address, key=key, timeout_s=timeout_s, connections=connections)
         if address.host == OPENAI_HOST and key is None and address.user is None:
             raise InputError(
                 f"{OPENAI_HOST} needs a key: set OPENAI_API_KEY in the environment, or write "
@@ -115,14 +110,11 @@ class Api:
         if key is not None and address.exposed:
             report(f"{address.url} is not https: the key can be read on its way there")
         self._address = address
-        self._scheme, self._key = ("Basic", address.user) if address.user else ("Bearer", key)
-        self._connections = connections
         self._timeout_s = timeout_s
         self._report = report
         self._answered = False
         self._quiet_until = 0.0
         self._lock = threading.Lock()
-        self._client: httpx2.Client | None = None
 
     @property
     def url(self) -> str:
@@ -131,10 +123,7 @@ class Api:
 
     def close(self) -> None:
         """Closes the connections; a later call makes new ones."""
-        with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        self._client.close()
 
     def send(self, sending: Sending, gate: Gate) -> dict[str, Any]:
         """Sends a request until it is answered, and returns the JSON object of the answer.
@@ -249,7 +238,7 @@ class Api:
     ) -> dict[str, Any]:
         deadline = time.monotonic() + self._timeout_s
         headers = {"Content-Type": sending.content_type} if sending.content is not None else {}
-        with self._open_client().stream(
+        with self._client.open().stream(
             sending.method, f"{self.url}{sending.path}", content=sending.content, headers=headers
         ) as response:
             if response.status_code != 200:  # a good status may still be another program's page
@@ -263,24 +252,3 @@ class Api:
             if n_bytes > MAX_ANSWER_BYTES:
                 raise TransientError(f"it sends over {MAX_ANSWER_BYTES:,} bytes for one request")
             yield block
-
-    def _open_client(self) -> httpx2.Client:
-        import httpx2
-
-        with self._lock:
-            if self._client is None:
-                connect = min(CONNECT_TIMEOUT_S, self._timeout_s)
-                n = self._connections
-                self._client = httpx2.Client(
-                    auth=self._authorize,
-                    timeout=httpx2.Timeout(self._timeout_s, connect=connect, pool=None),
-                    limits=httpx2.Limits(max_connections=n, max_keepalive_connections=n),
-                    # a proxy of the environment is not for this machine
-                    mounts={f"all://{host}": None for host in _LOOPBACK},
-                )
-            return self._client
-
-    def _authorize(self, request: httpx2.Request) -> httpx2.Request:
-        if self._key is not None:
-            request.headers["Authorization"] = f"{self._scheme} {self._key.reveal()}"
-        return request

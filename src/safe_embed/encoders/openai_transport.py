@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from safe_embed.encoders.openai_answers import TransientError, one_line, read_json
 from safe_embed.encoders.openai_batches import StoppedError
+from safe_embed.encoders.openai_client import LOOPBACK, ApiClient
 from safe_embed.errors import EncoderError, InputError
 from safe_embed.secrets import Secret
 
@@ -33,9 +33,7 @@ BUDGET_S = 300.0
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
 REPORTED_WAIT_S = 10.0
-CONNECT_TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 256 * 1024**2  # 2048 vectors of 3072 values in decimal are 130 MB
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _EXAMPLE = "an example is http://localhost:8080/v1"
 
 
@@ -85,7 +83,7 @@ class Address:
             host=host,
             path=path,
             user=_user(parts),
-            exposed=parts.scheme == "http" and name not in _LOOPBACK,
+            exposed=parts.scheme == "http" and name not in LOOPBACK,
         )
 
 
@@ -125,26 +123,18 @@ class EmbeddingsApi:
         report: Callable[[str], None],
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        if key is not None and not re.fullmatch(r"[!-~]+", key.reveal()):
-            raise InputError(
-                "the key must be printable ASCII without white space, and is not; copy it again"
-            )
         self._address = address
-        self._scheme, self._key = ("Basic", address.user) if address.user else ("Bearer", key)
+        self._client = ApiClient(
+            address, key=key, timeout_s=timeout_s, connections=concurrency, transport=transport
+        )
         self._timeout_s = timeout_s
         self._report = report
         self._answered = False
-        self._transport = transport
         self._turns = threading.BoundedSemaphore(concurrency)
-        self._lock = threading.Lock()
-        self._client: httpx2.Client | None = None
 
     def close(self) -> None:
         """Closes the connections; a later call makes new ones."""
-        with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        self._client.close()
 
     def post(self, body: Mapping[str, Any], stop: threading.Event) -> Any:  # noqa: ANN401 - JSON
         """Sends one request, again and again while that may help, and returns the answer's JSON.
@@ -231,7 +221,7 @@ class EmbeddingsApi:
         blocks, n_bytes = [], 0
         headers = {"Content-Type": "application/json"}
         url = f"{self._address.url}/embeddings"
-        with self._open_client().stream("POST", url, content=content, headers=headers) as response:
+        with self._client.open().stream("POST", url, content=content, headers=headers) as response:
             self._answered = True
             for block in response.iter_bytes():
                 blocks.append(block)
@@ -244,26 +234,6 @@ class EmbeddingsApi:
                         "request; it is no embeddings API, or choose a smaller batch size"
                     )
         return response, b"".join(blocks)
-
-    def _open_client(self) -> httpx2.Client:
-        import httpx2
-
-        with self._lock:
-            if self._client is None:
-                timeout = min(CONNECT_TIMEOUT_S, self._timeout_s)
-                local = {} if self._transport else {f"all://{h}": None for h in _LOOPBACK}
-                self._client = httpx2.Client(
-                    auth=self._authorize,
-                    timeout=httpx2.Timeout(self._timeout_s, connect=timeout),
-                    transport=self._transport,
-                    mounts=local,  # a proxy of the environment is not for this machine
-                )
-            return self._client
-
-    def _authorize(self, request: httpx2.Request) -> httpx2.Request:
-        if self._key is not None:
-            request.headers["Authorization"] = f"{self._scheme} {self._key.reveal()}"
-        return request
 
 
 def _pause(stop: threading.Event, seconds: float) -> None:
