@@ -20,14 +20,7 @@ from pathlib import Path
 from safe_embed.datasets import load_core, prompts_of
 from safe_embed.detection import Detector, default_detector
 from safe_embed.encoders import load_encoder
-from safe_embed.stores.base import ExemplarStore
 from safe_embed.stores.sqlite import SqliteStore
-
-
-def open_store(path: Path, fingerprint: str, dimension: int) -> ExemplarStore:
-    if path.exists():
-        return SqliteStore.open(path, fingerprint)
-    return SqliteStore.create(path, fingerprint=fingerprint, dimension=dimension)
 
 
 def timed(function: Callable[[], object]) -> float:
@@ -42,7 +35,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200)
     arguments = parser.parse_args()
     encoder = load_encoder(arguments.encoder)
-    detector = default_detector(encoder, open_store)
+    detector = default_detector(encoder)
     prompts = [one.text for one in prompts_of(load_core("test"), "benign")]
     # longer prompts are encoded window by window too, which is more than the encoder alone does
     prompts = [text for text in prompts if len(text.split()) <= 40]
@@ -73,7 +66,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index.sqlite"
         encode = timed(lambda: encoder.encode([one.text for one in exemplars]))
-        store = open_store(path, encoder.fingerprint, encoder.dimension)
+        store = SqliteStore.create(
+            path, fingerprint=encoder.fingerprint, dimension=encoder.dimension
+        )
         build = timed(lambda: Detector.build(exemplars, encoder, store=store))
         print(
             f"building {len(exemplars)} exemplars: encoder {encode:.2f} s, build {build:.2f} s, "

@@ -25,16 +25,8 @@ from safe_embed.detection import (
 )
 from safe_embed.encoders import load_encoder
 from safe_embed.records import Prompt, PromptPair
-from safe_embed.stores.base import ExemplarStore
-from safe_embed.stores.sqlite import SqliteStore
 
 MEASURES = ("auroc", "tpr_at_fpr_1", "tpr_at_fpr_5", "pair_accuracy", "calibration_error")
-
-
-def open_store(path: Path, fingerprint: str, dimension: int) -> ExemplarStore:
-    if path.exists():
-        return SqliteStore.open(path, fingerprint)
-    return SqliteStore.create(path, fingerprint=fingerprint, dimension=dimension)
 
 
 def row(name: str, detector: Detector, pairs: Sequence[PromptPair]) -> None:
@@ -62,7 +54,7 @@ def main() -> None:
     xstest = load_suite("paper", data_dir=arguments.data_dir).pairs
     test = load_core("test")
     encoder = load_encoder(arguments.encoder, cache=True)
-    detector = default_detector(encoder, open_store)
+    detector = default_detector(encoder)
     print(f"{encoder.name}, {len(detector.store.exemplars())} exemplars")
     print("| data | " + " | ".join(MEASURES) + " |")
     print("|---" * (1 + len(MEASURES)) + "|")

@@ -26,7 +26,13 @@ from safe_embed.benchmark.results import (
     SafetyTaxonomy,
     TaskName,
 )
-from safe_embed.benchmark.run_file import items_path, load_items, load_run, save_evaluation
+from safe_embed.benchmark.run_file import (
+    items_path,
+    load_evaluation,
+    load_items,
+    load_run,
+    save_evaluation,
+)
 from safe_embed.benchmark.suite import Suite, load_baseline, load_suite
 
 __all__ = [
@@ -49,6 +55,7 @@ __all__ = [
     "evaluate",
     "items_path",
     "load_baseline",
+    "load_evaluation",
     "load_items",
     "load_run",
     "load_suite",

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from safe_embed.benchmark.embedded import EmbeddedTexts, Progress
 from safe_embed.benchmark.evaluation import evaluate
 from safe_embed.benchmark.results import TaskResults
 from safe_embed.benchmark.suite import Suite
 from safe_embed.encoders.base import Encoder
+from safe_embed.encoders.embedded import EmbeddedTexts, Progress
 from safe_embed.vectors import cosine_rows
 
 __all__ = ["Agreement", "measure_agreement"]

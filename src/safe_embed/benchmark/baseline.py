@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from safe_embed.benchmark.embedded import EmbeddedTexts, Progress
 from safe_embed.encoders.base import Encoder
+from safe_embed.encoders.embedded import EmbeddedTexts, Progress
 from safe_embed.errors import InputError
 from safe_embed.metrics import AverageSimilarity, average_similarity
 from safe_embed.records import Prompt

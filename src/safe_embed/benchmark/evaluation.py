@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from safe_embed.benchmark.baseline import measure_average_similarity
-from safe_embed.benchmark.embedded import EmbeddedTexts, Progress
 from safe_embed.benchmark.results import (
     EncoderInfo,
     Evaluation,
@@ -28,6 +27,7 @@ from safe_embed.benchmark.safety_contrast import safety_contrast
 from safe_embed.benchmark.safety_taxonomy import require_taxonomy, safety_taxonomy
 from safe_embed.benchmark.suite import Suite
 from safe_embed.encoders.base import CountsTokens, Encoder
+from safe_embed.encoders.embedded import EmbeddedTexts, Progress
 from safe_embed.metrics import normalized_similarity
 
 __all__ = ["evaluate"]

@@ -11,7 +11,7 @@ from safe_embed.benchmark.results import Evaluation, Item, Run
 from safe_embed.errors import DataError
 from safe_embed.files import atomic_file
 
-__all__ = ["items_path", "load_items", "load_run", "save_evaluation"]
+__all__ = ["items_path", "load_evaluation", "load_items", "load_run", "save_evaluation"]
 
 
 def items_path(run_path: Path) -> Path:
@@ -35,6 +35,15 @@ def save_evaluation(evaluation: Evaluation, path: Path) -> None:
     datasets.write_parquet(items_path(path), columns)
     with atomic_file(path) as temporary:
         temporary.write_text(evaluation.run.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def load_evaluation(path: Path) -> Evaluation:
+    """Reads a run file and the items beside it: what `save_evaluation` wrote.
+
+    Raises:
+        DataError: one of the two cannot be read.
+    """
+    return Evaluation(run=load_run(path), items=load_items(path))
 
 
 def load_run(path: Path) -> Run:

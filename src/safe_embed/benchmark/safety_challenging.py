@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from safe_embed.benchmark.embedded import EmbeddedTexts
 from safe_embed.benchmark.groups import rows_by_group
 from safe_embed.benchmark.results import Item, SafetyChallenging, TypeSimilarity
+from safe_embed.encoders.embedded import EmbeddedTexts
 from safe_embed.metrics import mean_interval, normalized_similarity
 from safe_embed.records import PromptPair
 from safe_embed.taxonomy import PAIR_TYPES

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from safe_embed.benchmark.embedded import EmbeddedTexts
 from safe_embed.benchmark.groups import rows_by_group
 from safe_embed.benchmark.results import CategoryPurity, Item, SafetyTaxonomy
+from safe_embed.encoders.embedded import EmbeddedTexts
 from safe_embed.errors import InputError
 from safe_embed.metrics import (
     chance_purity,

@@ -24,7 +24,7 @@ from safe_embed.cli.options import (
 from safe_embed.cli.output import (
     interruptible,
     note,
-    print_json,
+    print_plain,
     print_result,
     progress_bar,
 )
@@ -82,7 +82,7 @@ def baseline(
             "published_average_similarity": loaded.published_average_similarity,
             **asdict(measured),
         }
-        print_json(json.dumps(fields, indent=1))
+        print_plain(json.dumps(fields, indent=1))
         return
     low, high = measured.ci95
     published = loaded.published_average_similarity

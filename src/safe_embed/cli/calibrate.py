@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safe_embed.cli.detectors import CORE_REVIEW_FPR, EncoderChoice, column_map, opened_detector
+from safe_embed.cli.detectors import EncoderChoice, column_map, opened_detector
 from safe_embed.cli.labelled_files import prompts_of_file
 from safe_embed.cli.options import (
     AllowPickleOption,
@@ -28,7 +28,7 @@ from safe_embed.cli.options import (
     TrustRemoteCodeOption,
     UnsafeLabelOption,
 )
-from safe_embed.cli.output import interruptible, note, print_json, print_result
+from safe_embed.cli.output import interruptible, note, print_plain, print_result
 
 if TYPE_CHECKING:
     from safe_embed.detection import Detector
@@ -105,6 +105,7 @@ def calibrate(
     refused: it needs 1 / rate - 1 benign prompts. An index keeps its calibration; the default one
     keeps it in the cache. When an error ends this, the earlier calibration stays.
     """
+    from safe_embed.detection.default import REVIEW_FPR
     from safe_embed.errors import InputError
     from safe_embed.reports.detection_tables import CalibrationSummary, calibration_view
 
@@ -113,7 +114,7 @@ def calibrate(
     mapping = column_map(column, unsafe_label, safe_label)
     if data is None:
         prompts = _core_prompts(max_fpr)
-        review_fpr = max(max_fpr, CORE_REVIEW_FPR) if review_fpr is None else review_fpr
+        review_fpr = max(max_fpr, REVIEW_FPR) if review_fpr is None else review_fpr
     else:
         prompts = prompts_of_file(data, mapping)
     choice = EncoderChoice(
@@ -146,7 +147,7 @@ def calibrate(
                 "without themselves: the false-positive rate is an estimate, not a promise"
             )
         if json_output:
-            print_json(json.dumps(asdict(summary), indent=1))
+            print_plain(json.dumps(asdict(summary), indent=1))
             return
         columns = {"before": None if before is None else CalibrationSummary.of(before, name)}
         print_result(calibration_view({**columns, "now": summary}))

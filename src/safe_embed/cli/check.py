@@ -21,7 +21,7 @@ from safe_embed.cli.options import (
     DeviceOption,
     TrustRemoteCodeOption,
 )
-from safe_embed.cli.output import interruptible, note, print_json, print_result
+from safe_embed.cli.output import interruptible, note, print_plain, print_result
 
 if TYPE_CHECKING:
     from safe_embed.datasets.texts import TextRow
@@ -111,7 +111,7 @@ def _check_one(detector: Detector, text: str, *, json_output: bool) -> int:
 
     verdict = detector.check(text)
     if json_output:
-        print_json(json.dumps(verdict.model_dump(mode="json"), indent=1))
+        print_plain(json.dumps(verdict.model_dump(mode="json"), indent=1))
     else:
         print_result(verdict_view(verdict, detector.calibration))
     return _EXIT_CODES[verdict.decision]
@@ -200,7 +200,7 @@ def _print(judged: Sequence[tuple[TextRow, Verdict]], *, json_output: bool) -> N
         for row, verdict in judged:
             id_ = {} if row.id is None else {"id": row.id}
             lines.append(json.dumps({**id_, **verdict.model_dump(mode="json")}))
-        print_json("\n".join(lines))
+        print_plain("\n".join(lines))
         return
     from safe_embed.reports.verdict_text import verdict_lines
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from safe_embed.cli.options import JsonOption, SeedOption
-from safe_embed.cli.output import print_json, print_plain, print_result
+from safe_embed.cli.output import print_plain, print_result
 
 __all__ = ["compare"]
 
@@ -27,17 +27,17 @@ def compare(
     seed: SeedOption = 0,
 ) -> None:
     """Compare runs on the same data with the first of them, item by item."""
-    from safe_embed.benchmark import Evaluation, load_items, load_run
     from safe_embed.benchmark import compare as compare_runs
+    from safe_embed.benchmark import load_evaluation
     from safe_embed.errors import InputError
     from safe_embed.reports import comparison_csv, comparison_markdown, comparison_table
 
     if markdown + csv + json_output > 1:
         raise InputError("--markdown, --csv and --json exclude each other; give one")
-    evaluations = [Evaluation(run=load_run(path), items=load_items(path)) for path in runs]
+    evaluations = [load_evaluation(path) for path in runs]
     comparison = compare_runs(evaluations, with_published=with_paper, seed=seed)
     if json_output:
-        print_json(comparison.model_dump_json(indent=1))
+        print_plain(comparison.model_dump_json(indent=1))
     elif csv:
         print_plain(comparison_csv(comparison))
     elif markdown:

@@ -26,7 +26,7 @@ from safe_embed.cli.contrast_options import (
     show,
 )
 from safe_embed.cli.options import JsonOption
-from safe_embed.cli.output import interruptible, note, print_json, print_result
+from safe_embed.cli.output import interruptible, note, print_plain, print_result
 
 if TYPE_CHECKING:
     from safe_embed.contrast.api import Api
@@ -84,7 +84,7 @@ def status(
     state = load_state(out)
     jobs = batch_api.status(state, _api(base_url or state.base_url, timeout))
     if json_output:
-        print_json(json.dumps([asdict(job) for job in jobs], indent=1))
+        print_plain(json.dumps([asdict(job) for job in jobs], indent=1))
         return
     from rich.markup import escape
     from rich.table import Table

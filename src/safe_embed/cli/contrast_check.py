@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from safe_embed.cli.options import BackendOption, DeviceOption, JsonOption, NoCacheOption
-from safe_embed.cli.output import interruptible, note, print_json, print_result, progress_bar
+from safe_embed.cli.output import interruptible, note, print_plain, print_result, progress_bar
 
 if TYPE_CHECKING:
     from safe_embed.contrast.difference import Comparison
@@ -85,7 +85,7 @@ def parse(
             "--strict leaves them out"
         )
     if json_output:
-        print_json(json.dumps(_fields(summary, comparison), indent=1))
+        print_plain(json.dumps(_fields(summary, comparison), indent=1))
     else:
         print_result(parse_tables(summary, comparison))
     if not summary.sets:
@@ -152,7 +152,7 @@ def check(
     with interruptible("the same command starts anew"), progress_bar("sets") as progress:
         report = check_sets(sets, thresholds=thresholds, encoder=loaded, progress=progress)
     if json_output:
-        print_json(report.model_dump_json(indent=1))
+        print_plain(report.model_dump_json(indent=1))
     else:
         print_result(validity_tables(report))
     if not report.ok:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from safe_embed.cli.output import note, print_json, print_result
+from safe_embed.cli.output import note, print_plain, print_result
 
 if TYPE_CHECKING:
     from safe_embed.contrast.editing import EditSettings
@@ -132,7 +132,7 @@ def show(summary: Summary, out: Path, json_output: bool) -> None:
             "tokens": summary.spent.tokens,
             "cost": round(summary.spent.cost, 6),
         }
-        print_json(json.dumps(told, indent=1))
+        print_plain(json.dumps(told, indent=1))
         return
     from rich.table import Table
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safe_embed.cli.options import DataDirOption, JsonOption
-from safe_embed.cli.output import note, print_json, print_markdown, print_result, progress_bar
+from safe_embed.cli.options import DataDirOption, JsonOption, kind_of
+from safe_embed.cli.output import note, print_markdown, print_plain, print_result, progress_bar
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from safe_embed.datasets import CheckReport, DataSet, Problem
 
-__all__ = ["KindOption", "data_app"]
+__all__ = ["data_app"]
 
 data_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="List, fetch and check data sets."
@@ -41,7 +41,7 @@ def list_data(*, data_dir: DataDirOption = None, json_output: JsonOption = False
 
     rows = catalogue.rows()
     if json_output:
-        print_json(json.dumps([_fields(row, data_dir) for row in rows], indent=1))
+        print_plain(json.dumps([_fields(row, data_dir) for row in rows], indent=1))
         return
     from rich.table import Table
 
@@ -78,7 +78,7 @@ def info(
             "labels": report.labels,
         }
     if json_output:
-        print_json(json.dumps(fields, indent=1))
+        print_plain(json.dumps(fields, indent=1))
         return
     print_result(_field_table(fields))
     if row.datasheet is not None:
@@ -133,15 +133,14 @@ def check(
     json_output: JsonOption = False,
 ) -> None:
     """Check a file of pairs, contrast sets or prompts; exits with 1 when it has problems."""
-    from safe_embed.datasets import CORE, KINDS, check_file
+    from safe_embed.datasets import CORE, check_file
 
     if str(file) == CORE and not file.exists():
         _check_core(encoder, json_output=json_output)
         return
-    wanted = next((one for one in KINDS if kind and one.replace(" ", "-") == kind.value), None)
-    report = check_file(file, wanted)
+    report = check_file(file, kind_of(kind.value if kind else None))
     if json_output:
-        print_json(report.model_dump_json(indent=1))
+        print_plain(report.model_dump_json(indent=1))
     else:
         print_result(_report(report))
     if report.problems:
@@ -156,7 +155,7 @@ def _check_core(encoder: str | None, *, json_output: bool) -> None:
     loaded = load_encoder(encoder, cache=True, report=note) if encoder else None
     found = report_core(loaded, report=note)
     if json_output:
-        print_json(found.model_dump_json(indent=1))
+        print_plain(found.model_dump_json(indent=1))
     else:
         print_result(core_report_tables(found))
     if found.problems:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safe_embed.cli.detectors import EncoderChoice, column_map, kind_of, opened_detector
+from safe_embed.cli.detectors import EncoderChoice, column_map, opened_detector
 from safe_embed.cli.labelled_files import evaluation_items
 from safe_embed.cli.options import (
     AllowPickleOption,
@@ -24,8 +24,9 @@ from safe_embed.cli.options import (
     SeedOption,
     TrustRemoteCodeOption,
     UnsafeLabelOption,
+    kind_of,
 )
-from safe_embed.cli.output import interruptible, note, print_json, print_result, progress_bar
+from safe_embed.cli.output import interruptible, note, print_plain, print_result, progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,7 +129,7 @@ def detect_eval(
                 name: one.model_dump(mode="json", include={"n_unsafe", "n_safe", "measures"})
                 for name, one in perturbed.items()
             }
-        print_json(json.dumps(fields, indent=1))
+        print_plain(json.dumps(fields, indent=1))
     else:
         print_result(evaluation_tables(report, perturbed))
 

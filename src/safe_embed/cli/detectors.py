@@ -11,28 +11,21 @@ from typing import TYPE_CHECKING
 from safe_embed.cli.output import note, progress_bar
 
 if TYPE_CHECKING:
-    from safe_embed.datasets import Kind
     from safe_embed.datasets.labelled import ColumnMap
     from safe_embed.detection import Detector
     from safe_embed.encoders import Encoder
     from safe_embed.stores.sqlite import SqliteStore
 
 __all__ = [
-    "CORE_REVIEW_FPR",
     "EncoderChoice",
     "column_map",
     "columns_of",
-    "create_or_open",
     "full_category",
-    "kind_of",
     "opened_detector",
     "opened_store",
     "remember_encoder",
     "remembered_encoder",
 ]
-
-CORE_REVIEW_FPR = 0.1
-"""Of a calibration by safe-embed-core, as in `default_detector`."""
 
 _ENCODER_KEY = "cli/encoder"
 
@@ -123,22 +116,6 @@ def opened_detector(choice: EncoderChoice, path: Path | None) -> Iterator[Detect
         yield Detector.open(store, encoder)
 
 
-def create_or_open(path: Path, fingerprint: str, dimension: int) -> SqliteStore:
-    """A new store, or the one that is there."""
-    from safe_embed.errors import StorageError
-    from safe_embed.stores.sqlite import SqliteStore
-
-    if not path.exists():
-        try:
-            return SqliteStore.create(
-                path, fingerprint=fingerprint, dimension=dimension, report=note
-            )
-        except StorageError:
-            if not path.exists():  # else another process made it meanwhile
-                raise
-    return SqliteStore.open(path, fingerprint, report=note)
-
-
 def remember_encoder(store: SqliteStore, choice: EncoderChoice) -> None:
     """Lets later commands on this index do without --encoder."""
     name = choice.name or _default_name()
@@ -178,23 +155,6 @@ def column_map(
     )
 
 
-def kind_of(option: str | None) -> Kind | None:
-    """The kind of records that an option names.
-
-    Raises:
-        UnknownNameError: there is none of that name.
-    """
-    from safe_embed.datasets import KINDS
-    from safe_embed.errors import UnknownNameError
-
-    if option is None:
-        return None
-    kinds = {one.replace(" ", "-"): one for one in KINDS}
-    if option not in kinds:
-        raise UnknownNameError("kind of records", option, kinds)
-    return kinds[option]
-
-
 def full_category(name: str | None) -> str | None:
     """The full name of a category of harm where it is given by its short one."""
     from safe_embed.taxonomy import HARM_CATEGORIES
@@ -215,6 +175,7 @@ def _default_detector(encoder: Encoder) -> Iterator[Detector]:
     from safe_embed.detection.default import default_index_path
     from safe_embed.encoders.cache import CachedEncoder, EmbeddingCache
     from safe_embed.files import cache_dir
+    from safe_embed.stores.sqlite import SqliteStore
 
     path = default_index_path(encoder)
     if _is_built(path):
@@ -227,7 +188,7 @@ def _default_detector(encoder: Encoder) -> Iterator[Detector]:
     stores: list[SqliteStore] = []
 
     def create(path: Path, fingerprint: str, dimension: int) -> SqliteStore:
-        stores.append(create_or_open(path, fingerprint, dimension))
+        stores.append(SqliteStore.open_or_create(path, fingerprint, dimension, report=note))
         return stores[-1]
 
     try:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from safe_embed.cli.output import note, progress_bar
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from safe_embed.benchmark import Run
 
 __all__ = ["embed_again"]
@@ -28,6 +28,7 @@ def embed_again(run: Run, texts: Sequence[str], encoder: str | None = None) -> N
         InputError: what has that name now is not the encoder of the run.
     """
     from safe_embed.encoders import load_encoder
+    from safe_embed.encoders.embedded import EmbeddedTexts
     from safe_embed.errors import InputError, UnknownNameError
 
     try:
@@ -43,10 +44,5 @@ def embed_again(run: Run, texts: Sequence[str], encoder: str | None = None) -> N
             f"{loaded.fingerprint[:12]}..., in the run {run.encoder.fingerprint[:12]}...); name it "
             "with --encoder, or run it again"
         )
-    embeddings = np.empty((len(texts), loaded.dimension), dtype=np.float32)
     with progress_bar(f"embedding with {loaded.name}") as progress:
-        for start in range(0, len(texts), 256):
-            part = list(texts[start : start + 256])
-            embeddings[start : start + len(part)] = loaded.encode(part)
-            progress(start + len(part), len(texts))
-    return embeddings
+        return EmbeddedTexts.embed(loaded, texts, progress=progress).of(texts)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from safe_embed.cli.options import AllowPickleOption, JsonOption
-from safe_embed.cli.output import note, print_json, print_result
+from safe_embed.cli.output import note, print_plain, print_result
 
 if TYPE_CHECKING:
     from safe_embed.encoders.catalogue import EncoderRow
@@ -31,7 +31,7 @@ def list_encoders(*, json_output: JsonOption = False) -> None:
     if json_output:
         import json
 
-        print_json(json.dumps([_fields(row) for row in rows], indent=1))
+        print_plain(json.dumps([_fields(row) for row in rows], indent=1))
         return
     from rich.table import Table
 
@@ -63,7 +63,7 @@ def info(name: NameArgument, *, json_output: JsonOption = False) -> None:
     if json_output:
         import json
 
-        print_json(json.dumps(fields, indent=1))
+        print_plain(json.dumps(fields, indent=1))
         return
     from rich.markup import escape
     from rich.table import Table

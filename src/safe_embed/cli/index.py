@@ -12,7 +12,7 @@ from safe_embed.cli.detectors import full_category, opened_store, remembered_enc
 from safe_embed.cli.index_build import ExemplarLabel, add, build, show_change
 from safe_embed.cli.index_reembed import reembed
 from safe_embed.cli.options import JsonOption, NoteOption, StoreOption
-from safe_embed.cli.output import note, print_json, print_result
+from safe_embed.cli.output import note, print_plain, print_result
 
 if TYPE_CHECKING:
     from safe_embed.stores.base import ExemplarStore, Filter
@@ -113,7 +113,7 @@ def list_exemplars(
     told = found[: limit if json_output else limit or _ROWS_SHOWN]
     if json_output:
         if told:
-            print_json("\n".join(json.dumps(asdict(one)) for one in told))
+            print_plain("\n".join(json.dumps(asdict(one)) for one in told))
     else:
         print_result(exemplar_table(told))
     if len(told) < len(found):
@@ -131,7 +131,7 @@ def stats(*, store: StoreOption, json_output: JsonOption = False) -> None:
         facts = _facts(opened, encoder)
     if json_output:
         fields = {**asdict(counts), "encoder": encoder or None, **facts}
-        print_json(json.dumps(fields, indent=1))
+        print_plain(json.dumps(fields, indent=1))
         return
     lines = {"encoder": f"{encoder or 'not known by name'}, {counts.fingerprint[:12]}"}
     lines |= {title.replace("_", " "): _told(value) for title, value in facts.items()}
@@ -147,7 +147,7 @@ def history(*, store: StoreOption, json_output: JsonOption = False) -> None:
         changes = opened.history()
     if json_output:
         fields = [{**asdict(one), "time": one.time.isoformat()} for one in changes]
-        print_json(json.dumps(fields, indent=1))
+        print_plain(json.dumps(fields, indent=1))
     else:
         print_result(history_table(changes))
 
@@ -169,7 +169,7 @@ def diff(
     with opened_store(store) as opened:
         found = opened.diff(old, opened.version if new is None else new)
     if json_output:
-        print_json(json.dumps(asdict(found), indent=1))
+        print_plain(json.dumps(asdict(found), indent=1))
     else:
         print_result(diff_tables(found))
 

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from safe_embed.cli.detectors import (
-    CORE_REVIEW_FPR,
     EncoderChoice,
     column_map,
-    create_or_open,
     full_category,
     opened_detector,
     remember_encoder,
@@ -37,7 +35,7 @@ from safe_embed.cli.options import (
     TrustRemoteCodeOption,
     UnsafeLabelOption,
 )
-from safe_embed.cli.output import interruptible, note, print_json, print_result, progress_bar
+from safe_embed.cli.output import interruptible, note, print_plain, print_result, progress_bar
 
 if TYPE_CHECKING:
     from safe_embed.encoders import Encoder
@@ -100,6 +98,7 @@ def build(
     safe-embed-core comes with its calibration; calibrate another with `safe-embed calibrate`.
     """
     from safe_embed.detection import Detector
+    from safe_embed.detection.default import REVIEW_FPR
 
     calibration: Sequence[Prompt] = ()
     if _is_core(exemplars):
@@ -129,7 +128,7 @@ def build(
             )
         remember_encoder(opened, choice)
         if calibration:
-            detector.calibrate(calibration, review_fpr=CORE_REVIEW_FPR)
+            detector.calibrate(calibration, review_fpr=REVIEW_FPR)
         else:
             note(f"not calibrated: `safe-embed calibrate --store {store} --data FILE` does that")
         show_change(opened, 0, json_output=json_output)
@@ -227,7 +226,7 @@ def show_change(store: ExemplarStore, before: int, *, json_output: bool) -> None
             "n_safe": stats.n_safe,
             "n_muted": stats.n_muted,
         }
-        print_json(json.dumps(fields, indent=1))
+        print_plain(json.dumps(fields, indent=1))
         return
     what = f"{n:,} exemplar{'' if n == 1 else 's'} changed" if n else "nothing to change"
     print_result(
@@ -288,7 +287,7 @@ def _new_store(path: Path, choice: EncoderChoice) -> Iterator[tuple[SqliteStore,
                 "another path"
             )
     encoder = choice.load()
-    store = create_or_open(path, encoder.fingerprint, encoder.dimension)
+    store = SqliteStore.open_or_create(path, encoder.fingerprint, encoder.dimension, report=note)
     try:
         yield store, encoder
     finally:

@@ -31,7 +31,7 @@ from safe_embed.cli.options import (
     TrustRemoteCodeOption,
     UnsafeLabelOption,
 )
-from safe_embed.cli.output import interruptible, note, print_json, print_result, progress_bar
+from safe_embed.cli.output import interruptible, note, print_plain, print_result, progress_bar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -189,7 +189,7 @@ def _show_reembedded(
     }
     if json_output:
         fields = {title: asdict(one) if one else None for title, one in summaries.items()}
-        print_json(json.dumps({"version": version, **fields}, indent=1))
+        print_plain(json.dumps({"version": version, **fields}, indent=1))
         return
     print_result(f"index version {version}: encoder {after[0]}, before it {before[0]}")
     if any(summaries.values()):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from safe_embed.cli.output import note
-from safe_embed.cli.report import load_evaluation, map_of
+from safe_embed.cli.report import map_of
 
 if TYPE_CHECKING:
     from safe_embed.reports.leaderboard import Entry
@@ -62,7 +62,7 @@ def _entries(directory: Path) -> list[tuple[Path, Entry]]:
         InputError: no such folder, or no run file in it.
         DataError: the items of a run cannot be read.
     """
-    from safe_embed.benchmark import items_path
+    from safe_embed.benchmark import items_path, load_evaluation
     from safe_embed.errors import InputError
     from safe_embed.reports.leaderboard import Entry, page_name
 

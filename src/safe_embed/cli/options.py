@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
+
+if TYPE_CHECKING:
+    from safe_embed.datasets import Kind
 
 __all__ = [
     "AllowPickleOption",
@@ -26,6 +29,7 @@ __all__ = [
     "StoreOption",
     "TrustRemoteCodeOption",
     "UnsafeLabelOption",
+    "kind_of",
 ]
 
 
@@ -126,3 +130,20 @@ SafeLabelOption: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+
+
+def kind_of(option: str | None) -> Kind | None:
+    """The kind of records that an option names.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+    """
+    from safe_embed.datasets import KINDS
+    from safe_embed.errors import UnknownNameError
+
+    if option is None:
+        return None
+    kinds = {one.replace(" ", "-"): one for one in KINDS}
+    if option not in kinds:
+        raise UnknownNameError("kind of records", option, kinds)
+    return kinds[option]

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 __all__ = [
     "interruptible",
     "note",
-    "print_json",
     "print_markdown",
     "print_plain",
     "print_result",
@@ -28,13 +27,8 @@ def note(message: str) -> None:
     typer.echo(message, err=True)
 
 
-def print_json(text: str) -> None:
-    """A JSON text on stdout."""
-    typer.echo(text)
-
-
 def print_plain(text: str) -> None:
-    """A text on stdout as it is, such as CSV."""
+    """A text for programs on stdout, as it is: JSON, CSV, Markdown."""
     typer.echo(text)
 
 

@@ -42,14 +42,14 @@ def plot(
     ] = None,
 ) -> None:
     """Draw one figure of runs for a paper or a page."""
-    from safe_embed.benchmark import Evaluation, load_items, load_run
+    from safe_embed.benchmark import load_evaluation
     from safe_embed.errors import InputError
     from safe_embed.reports.figures import FIGURES, category_confusion
     from safe_embed.reports.static_figure import SUFFIXES, save_figure
 
     if out.suffix.lower() not in SUFFIXES:
         raise InputError(f"{out}: must end in {', '.join(SUFFIXES)}, to tell the format")
-    evaluations = [Evaluation(run=load_run(path), items=load_items(path)) for path in runs]
+    evaluations = [load_evaluation(path) for path in runs]
     if kind in (Kind.CONFUSION, Kind.MAP) and len(evaluations) != 1:
         raise InputError(f"--kind {kind.value} is of one run, got {len(evaluations)}")
     if kind is Kind.CONFUSION:

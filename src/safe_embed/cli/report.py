@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from safe_embed.benchmark import Evaluation
     from safe_embed.reports.figures import MapPoint
 
-__all__ = ["load_evaluation", "map_of", "report"]
+__all__ = ["map_of", "report"]
 
 
 def report(
@@ -38,6 +38,7 @@ def report(
     seed: SeedOption = 0,
 ) -> None:
     """Write a report of runs as one HTML file that needs no network."""
+    from safe_embed.benchmark import load_evaluation
     from safe_embed.files import atomic_file, sha256_of
     from safe_embed.reports.page import Source, report_page
 
@@ -60,17 +61,6 @@ def report(
     with atomic_file(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     note(f"saved {out} ({len(page.encode()) / 1e6:.1f} MB)")
-
-
-def load_evaluation(path: Path) -> Evaluation:
-    """A run file and the items beside it.
-
-    Raises:
-        DataError: one of the two cannot be read.
-    """
-    from safe_embed.benchmark import Evaluation, load_items, load_run
-
-    return Evaluation(run=load_run(path), items=load_items(path))
 
 
 def map_of(evaluation: Evaluation, place: str | None = None) -> list[MapPoint] | None:

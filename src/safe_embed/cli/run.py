@@ -25,7 +25,7 @@ from safe_embed.cli.options import (
 from safe_embed.cli.output import (
     interruptible,
     note,
-    print_json,
+    print_plain,
     print_result,
     progress_bar,
 )
@@ -134,7 +134,7 @@ def run(
     runs = [evaluation.run for evaluation in evaluations]
     if json_output:
         objects = [one.model_dump(mode="json") for one in runs]
-        print_json(json.dumps(objects[0] if len(objects) == 1 else objects, indent=1))
+        print_plain(json.dumps(objects[0] if len(objects) == 1 else objects, indent=1))
     else:
         print_result(run_tables(runs))
 

@@ -12,17 +12,28 @@ from filelock import FileLock
 from safe_embed.datasets import CORE, CoreRecord, core_digest, load_core
 from safe_embed.detection.detector import Detector
 from safe_embed.detection.documents import CALIBRATION_KEY
-from safe_embed.detection.index import Progress
 from safe_embed.encoders.base import Encoder
+from safe_embed.encoders.embedded import Progress
 from safe_embed.files import cache_dir
 from safe_embed.metrics.detection import min_benign
 from safe_embed.records import Prompt
 from safe_embed.stores.base import ExemplarStore
+from safe_embed.stores.sqlite import SqliteStore
 
-__all__ = ["DefaultSplit", "StoreFactory", "default_detector", "default_index_path", "split_core"]
+__all__ = [
+    "REVIEW_FPR",
+    "DefaultSplit",
+    "StoreFactory",
+    "default_detector",
+    "default_index_path",
+    "split_core",
+]
 
 StoreFactory = Callable[[Path, str, int], ExemplarStore]
 """From the path of an index, an encoder's fingerprint and its dimension to an open store."""
+
+REVIEW_FPR = 0.1
+"""Share of benign prompts that a calibration by safe-embed-core lets be blocked or reviewed."""
 
 _HELD_OUT = 5  # one group in five calibrates
 _FORMAT = 1  # of what is in the cached index; another one is built under another name
@@ -44,10 +55,10 @@ def default_index_path(encoder: Encoder) -> Path:
 
 def default_detector(
     encoder: Encoder,
-    open_store: StoreFactory,
+    open_store: StoreFactory = SqliteStore.open_or_create,
     *,
     max_fpr: float = 0.01,
-    review_fpr: float = 0.1,
+    review_fpr: float = REVIEW_FPR,
     progress: Progress | None = None,
 ) -> Detector:
     """A detector on safe-embed-core's train split, built the first time and kept.

@@ -14,7 +14,6 @@ from safe_embed.detection.explain import explain
 from safe_embed.detection.fitted import Fitted
 from safe_embed.detection.heads import Heads, fit_head
 from safe_embed.detection.index import (
-    Progress,
     add_exemplars,
     check_canaries,
     make_index_document,
@@ -27,6 +26,7 @@ from safe_embed.detection.prepare import prepare
 from safe_embed.detection.scorers import DEFAULT_SCORER, Scorer, make_scorer
 from safe_embed.detection.verdict import EncoderName, Verdict
 from safe_embed.encoders.base import Encoder
+from safe_embed.encoders.embedded import Progress
 from safe_embed.errors import InputError
 from safe_embed.records import ContrastSet, Prompt, PromptPair
 from safe_embed.stores.base import Exemplar, ExemplarStore

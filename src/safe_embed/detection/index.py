@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 from safe_embed.datasets import load_core, prompts_of
 from safe_embed.detection.documents import IndexDocument
 from safe_embed.encoders.base import Encoder
-from safe_embed.errors import EncoderError, InputError
+from safe_embed.encoders.embedded import EmbeddedTexts, Progress
+from safe_embed.errors import InputError
 from safe_embed.metrics import average_similarity, normalized_similarity
 from safe_embed.records import Label, Prompt
 from safe_embed.stores.base import Exemplar, ExemplarStore
 from safe_embed.stores.ids import content_id
-from safe_embed.vectors import normalize_rows
 
 __all__ = [
-    "Progress",
     "add_exemplars",
     "check_canaries",
     "embed",
@@ -29,14 +28,10 @@ __all__ = [
     "to_exemplars",
 ]
 
-Progress = Callable[[int, int], None]
-"""Called with the number of texts embedded so far and their total."""
-
 N_CANARIES = 32
 MAX_CANARY_DRIFT = 1e-3
 """Largest length of the difference between a kept embedding and one made now."""
 
-_TEXTS_AT_ONCE = 1024
 _REMEDY = "embed the index again (`reembed` of its store), or use the encoder that made it"
 
 
@@ -96,24 +91,7 @@ def embed(
     Raises:
         EncoderError: what comes back is no array of shape (n, d), or a vector is zero or NaN.
     """
-    distinct = sorted(set(texts), key=lambda text: (len(text), text))
-    vectors = np.empty((len(distinct), encoder.dimension), dtype=np.float32)
-    for start in range(0, len(distinct), _TEXTS_AT_ONCE):
-        part = distinct[start : start + _TEXTS_AT_ONCE]
-        found = encoder.encode(part)
-        if found.shape != (len(part), encoder.dimension):
-            raise EncoderError(
-                f"encoder {encoder.name!r} returned shape {found.shape} for {len(part)} texts, "
-                f"expected {(len(part), encoder.dimension)}; its `encode` or `dimension` is wrong"
-            )
-        try:
-            vectors[start : start + len(part)] = normalize_rows(found)
-        except InputError as error:
-            raise EncoderError(f"encoder {encoder.name!r} gave no usable vector: {error}") from None
-        if progress is not None:
-            progress(start + len(part), len(distinct))
-    row_of = {text: row for row, text in enumerate(distinct)}
-    return vectors[[row_of[text] for text in texts]]
+    return EmbeddedTexts.embed(encoder, texts, progress=progress).of(texts)
 
 
 def require_encoder(store: ExemplarStore, encoder: Encoder) -> None:

@@ -1,4 +1,4 @@
-"""Embeds each distinct text of a suite once, and looks the vectors up by text."""
+"""Embeds each distinct text of many once, and looks the vectors up by text."""
 
 from __future__ import annotations
 

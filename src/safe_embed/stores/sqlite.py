@@ -124,6 +124,28 @@ class SqliteStore(SqliteReader):
             )
         return cls(file, report)
 
+    @classmethod
+    def open_or_create(
+        cls,
+        path: Path,
+        fingerprint: str,
+        dimension: int,
+        *,
+        report: Callable[[str], None] | None = None,
+    ) -> Self:
+        """The store that is there, or a new one; another process may make it meanwhile.
+
+        Raises:
+            StorageError: see `open` and `create`.
+        """
+        if not path.exists():
+            try:
+                return cls.create(path, fingerprint=fingerprint, dimension=dimension, report=report)
+            except StorageError:
+                if not path.exists():  # else another process made it
+                    raise
+        return cls.open(path, fingerprint, report=report)
+
     def add(
         self, exemplars: Sequence[Exemplar], embeddings: NDArray[np.float32], *, note: str = ""
     ) -> int:
