@@ -56,7 +56,11 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "encoders/torch_graph.py",
     ),
     "onnxscript": ("encoders/torch_graph.py",),
-    "onnxruntime": ("encoders/onnx_session.py", "encoders/onnx_export_dir.py"),
+    "onnxruntime": (
+        "encoders/onnx_device.py",
+        "encoders/onnx_export_dir.py",
+        "encoders/onnx_session.py",
+    ),
     "tokenizers": (
         "encoders/onnx_encoder.py",
         "encoders/onnx_export_dir.py",

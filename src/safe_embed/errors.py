@@ -30,6 +30,7 @@ __all__ = [
     "StorageError",
     "UnknownNameError",
     "UnsupportedModelError",
+    "first_line",
 ]
 
 
@@ -99,3 +100,8 @@ class MissingExtraError(SafeEmbedError):
             f"{needed_for} needs the extra {extra!r}: pip install 'safe-embed[{extra}]'"
         )
         self.extra = extra
+
+
+def first_line(error: Exception) -> str:
+    """The first line of another library's error; the name of its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

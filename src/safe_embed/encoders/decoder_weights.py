@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from safe_embed.errors import EncoderError, InputError, MissingExtraError
+from safe_embed.errors import EncoderError, InputError, MissingExtraError, first_line
 
 __all__ = ["check_before_fetching", "load_decoder"]
 
@@ -55,7 +55,7 @@ def load_decoder(directory: Path, device: str, dtype: str) -> tuple[Any, Any]:
                 output_loading_info=True,
             )
     except Exception as error:  # whatever the libraries below it raise
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        first = first_line(error)
         raise EncoderError(f"{directory}: transformers cannot load it ({first})") from error
     if missing := sorted(report["missing_keys"]):  # transformers would make them up at random
         raise EncoderError(

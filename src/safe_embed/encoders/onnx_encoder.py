@@ -11,13 +11,12 @@ from tokenizers import Encoding, Tokenizer
 from safe_embed.encoders.modeldir import ModelDir
 from safe_embed.encoders.onnx_session import (
     digest_of,
-    first_line,
     graph_key,
     open_session,
     usable_cores,
 )
 from safe_embed.encoders.texts import checked_texts
-from safe_embed.errors import EncoderError, InputError
+from safe_embed.errors import EncoderError, InputError, first_line
 
 __all__ = ["OnnxEncoder"]
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safe_embed.encoders.export_settings import ExportSettings, Pooling, read_export_settings
+from safe_embed.encoders.onnx_device import providers_of
 from safe_embed.encoders.texts import checked_texts
-from safe_embed.errors import EncoderError, InputError, UnsupportedModelError
+from safe_embed.errors import EncoderError, InputError, UnsupportedModelError, first_line
 from safe_embed.files import sha256_of
 from safe_embed.vectors import normalize_rows
 
@@ -25,10 +26,6 @@ _SENTENCE_OUTPUTS = ("sentence_embedding", "embedding", "embeddings", "text_embe
 _TOKEN_OUTPUTS = ("last_hidden_state", "token_embeddings", "hidden_states")
 _POOLER_OUTPUT = "pooler_output"
 _TOKENS_PER_BATCH = 4096
-_PROVIDERS: dict[str, list[tuple[str, dict[str, str]]]] = {
-    "cpu": [("CPUExecutionProvider", {})],
-    "cuda": [("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {})],
-}
 
 
 def find_graph(directory: Path) -> Path | None:
@@ -157,7 +154,7 @@ class OnnxExportEncoder:
             output = np.asarray(self._session.run([self._output], feed)[0], dtype=np.float32)
             return normalize_rows(_pool(output, self._settings.pooling))
         except Exception as error:  # onnxruntime's errors have no base of their own
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise EncoderError(
                 f"{self._name}: the graph failed on a text of {token_ids.shape[1]} tokens "
                 f"({reason}); do tokenizer.json and the graph belong together?"
@@ -176,20 +173,13 @@ def _pool(output: NDArray[np.float32], pooling: Pooling) -> NDArray[np.float32]:
 def _open(graph: Path, device: str) -> Any:  # noqa: ANN401 - onnxruntime has no types
     import onnxruntime
 
-    if device not in _PROVIDERS:
-        raise InputError(f"device must be one of {', '.join(_PROVIDERS)}, got {device!r}")
-    provider = _PROVIDERS[device][0][0]
-    if provider not in onnxruntime.get_available_providers():
-        raise EncoderError(
-            f"device {device!r}: this onnxruntime has no {provider}; "
-            "pip install onnxruntime-gpu in place of onnxruntime, or use the device 'cpu'"
-        )
+    providers = providers_of(device)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what fails is raised, and told as an EncoderError
     try:
-        return onnxruntime.InferenceSession(str(graph), options, providers=_PROVIDERS[device])
+        return onnxruntime.InferenceSession(str(graph), options, providers=providers)
     except Exception as error:  # onnxruntime's errors have no base of their own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise EncoderError(f"{graph}: onnxruntime cannot load it ({reason})") from error
 
 

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from safe_embed.encoders.exported import GRAPH_FILE, ExportedDir
 from safe_embed.encoders.modeldir import ModelDir
+from safe_embed.encoders.onnx_device import providers_of
 from safe_embed.encoders.onnx_graph import GRAPH_VERSION, build_graph
-from safe_embed.errors import EncoderError, InputError, StorageError
+from safe_embed.errors import EncoderError, StorageError, first_line
 from safe_embed.files import atomic_directory, cache_dir, sha256_of
 
 __all__ = [
     "digest_of",
-    "first_line",
     "graph_key",
     "largest_activations",
     "open_session",
@@ -34,10 +34,6 @@ _GRAPH_FILE = "graph.onnx"
 _TENSOR_FILE = "tensors.bin"
 _DIGEST_FILE = "sha256.txt"
 # TF32 would be faster on a GPU and is wrong from the third decimal on.
-_PROVIDERS: dict[str, list[tuple[str, dict[str, str]]]] = {
-    "cpu": [("CPUExecutionProvider", {})],
-    "cuda": [("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {})],
-}
 
 
 def open_session(model: ModelDir, device: str, threads: int) -> onnxruntime.InferenceSession:
@@ -56,7 +52,7 @@ def open_session(model: ModelDir, device: str, threads: int) -> onnxruntime.Infe
         EncoderError: the model is damaged, or there is no such device.
         InputError: `device` is neither.
     """
-    _check_device(device)
+    providers_of(device)  # before anything is built for it
     if isinstance(model, ExportedDir):
         return _open_export(model, device, threads)
     directory = cache_dir() / "graphs" / graph_key(model)
@@ -136,17 +132,6 @@ def usable_cores() -> int:
     return max(1, len(cores))
 
 
-def _check_device(device: str) -> None:
-    if device not in _PROVIDERS:
-        raise InputError(f"device must be one of {', '.join(_PROVIDERS)}, got {device!r}")
-    provider = _PROVIDERS[device][0][0]
-    if provider not in onnxruntime.get_available_providers():
-        raise EncoderError(
-            f"device {device!r}: this onnxruntime has no {provider}; "
-            "pip install onnxruntime-gpu in place of onnxruntime, or use the device 'cpu'"
-        )
-
-
 def _open_checked(directory: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
     """Opens a cached graph, and meanwhile checks that its files are as they were written."""
     with ThreadPoolExecutor(max_workers=1) as pool:
@@ -169,7 +154,7 @@ def _open(source: str | bytes, device: str, threads: int) -> onnxruntime.Inferen
     # optimiser reorders the sum of the mean pooling, which then depends on the batch.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4  # what fails is raised, and told as an EncoderError
-    return onnxruntime.InferenceSession(source, options, providers=_PROVIDERS[device])
+    return onnxruntime.InferenceSession(source, options, providers=providers_of(device))
 
 
 def _build_into(directory: Path, model: ModelDir) -> None:
@@ -216,8 +201,3 @@ def graph_key(model: ModelDir) -> str:
 def digest_of(settings: dict[str, Any]) -> str:
     """64 hex digits of settings that JSON can hold."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error of another library, for one of ours."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safe_embed.errors import EncoderError, MissingExtraError
+from safe_embed.errors import EncoderError, MissingExtraError, first_line
 from safe_embed.files import atomic_file
 
 __all__ = ["convert_pickle"]
@@ -33,7 +33,7 @@ def convert_pickle(source: Path, target: Path) -> None:
     try:
         tensors = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - torch and pickle raise many kinds
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        first = first_line(error)
         raise EncoderError(
             f"{source}: is no pickle of tensors alone, so it was not read ({first})"
         ) from None

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safe_embed.encoders.texts import checked_texts
-from safe_embed.errors import EncoderError, InputError, MissingExtraError
+from safe_embed.errors import EncoderError, InputError, MissingExtraError, first_line
 from safe_embed.files import sha256_of
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _load(
                 model_kwargs={"use_safetensors": None if pickle else True},
             )
     except Exception as error:  # whatever the libraries below it raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise EncoderError(f"{source}: sentence-transformers cannot load it: {reason}") from error
     return model.float()  # weights may be stored as float16
 

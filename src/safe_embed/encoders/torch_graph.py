@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from safe_embed.errors import EncoderError, MissingExtraError
+from safe_embed.errors import EncoderError, MissingExtraError, first_line
 
 if TYPE_CHECKING:
     import onnx
@@ -97,7 +97,7 @@ def trace(model: SentenceTransformer, prompt: str | None) -> TorchGraph:
                 dynamic_shapes={"input_ids": free},
             )
     except Exception as error:  # whatever the exporter, the model and what lies between raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise EncoderError(f"torch cannot export this model: {reason}") from error
     config = transformer.auto_model.config
     prompts, default = model.prompts or {}, model.default_prompt_name
