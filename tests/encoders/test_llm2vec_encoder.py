@@ -314,7 +314,7 @@ def test_an_adapter_without_weights_is_refused(tmp_path: Path):
     base = write_decoder(tmp_path / "base", "llama")
     adapter = write_adapter(tmp_path / "adapter", 0)
     save_file({}, adapter / "adapter_model.safetensors")
-    with pytest.raises(EncoderError, match="has no weights for any"):
+    with pytest.raises(EncoderError, match="has no weights; get"):
         LLM2VecEncoder(base, adapters=[adapter], name="tiny")
 
 
@@ -399,7 +399,7 @@ def test_other_errors_are_no_lack_of_memory(
 
 def test_what_cannot_be_loaded(tmp_path: Path):
     base = write_decoder(tmp_path / "base", "llama")
-    with pytest.raises(EncoderError, match=r"adapter_config\.json: cannot be read"):
+    with pytest.raises(EncoderError, match=r"no adapter: .* has no adapter_config\.json"):
         LLM2VecEncoder(base, adapters=[tmp_path], name="tiny")
     with pytest.raises(InputError, match="dtype must be float32 or bfloat16"):
         LLM2VecEncoder(base, name="tiny", dtype="int8")

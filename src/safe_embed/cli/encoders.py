@@ -41,7 +41,7 @@ def list_encoders(*, json_output: JsonOption = False) -> None:
     for row in rows:
         table.add_row(
             row.name,
-            row.model_id,
+            f"{row.base} + adapter" if row.base else row.model_id,
             row.backend,
             _size(row),
             str(row.dimension),
@@ -132,7 +132,7 @@ def _pinned_by(row: EncoderRow) -> str:
     if not row.repositories:
         return "nothing: the API may change the model"
     if row.files:
-        return "the SHA-256 of every file"
+        return "the SHA-256 of every file" + (", the adapter's too" if row.base else "")
     if row.pickle_sha256:
         return "the commit, and the SHA-256 of the pickle, which is read in weights_only mode"
     if row.pinned:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safe_embed.encoders import weights
+from safe_embed.encoders.adaptation import check_base
 from safe_embed.encoders.base import Encoder
 from safe_embed.encoders.catalogue import EncoderRow
 from safe_embed.errors import EncoderError, InputError, UnsupportedModelError
+from safe_embed.files import sha256_of
 from safe_embed.secrets import secret
 
 if TYPE_CHECKING:
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from safe_embed.encoders.cache import EmbeddingCache
+    from safe_embed.encoders.lora import LoraAdapter
 
-__all__ = ["BACKENDS", "LOCAL", "LoadOptions", "Request"]
+__all__ = ["ADAPTABLE", "BACKENDS", "LOCAL", "LoadOptions", "Request"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +51,9 @@ class Request:
     """The catalogue row that was asked for by name; its files have been verified."""
     directory: Path = Path()
     name: str | None = None
-    """For tables; by default that of the directory."""
+    """For tables, without the adapter's; by default that of the directory."""
+    adapter: LoraAdapter | None = None
+    """Merged into the weights; only backends of `ADAPTABLE` are given one."""
     device: str
     batch_size: int | None
     options: LoadOptions
@@ -58,13 +63,22 @@ class Request:
 
     @property
     def average(self) -> float | None:
-        """The published average similarity of the row."""
-        return self.row.published_average_similarity if self.row else None
+        """The published average similarity of the row; an adapter changes it."""
+        if self.row is None or self.adapter is not None:
+            return None
+        return self.row.published_average_similarity
 
     @property
     def prompt(self) -> str | None:
         """The row's prompt; None leaves it to the directory."""
         return self.row.prompt if self.row else None
+
+    @property
+    def table_name(self) -> str:
+        """The encoder's name: of its row or directory, and of an adapter that no row ships."""
+        base = self.row.name if self.row else self.name or self.directory.resolve().name
+        shipped = self.row is not None and self.row.base is not None
+        return base if self.adapter is None or shipped else f"{base}+{self.adapter.name}"
 
 
 def _load_onnx(request: Request) -> Encoder:
@@ -81,11 +95,13 @@ def _load_onnx(request: Request) -> Encoder:
         prompt=request.prompt,
         weights_digest=weights.weights_digest(request.directory, row),
     )
-    row = row or weights.recognize(model)
+    request = replace(request, row=row or weights.recognize(model))
+    if request.adapter is not None:
+        check_base(request.adapter, model.weights_digest)
     return OnnxEncoder(
-        model,
-        name=row.name if row else request.name or request.directory.resolve().name,
-        published_average_similarity=row.published_average_similarity if row else None,
+        replace(model, adapter=request.adapter),
+        name=request.table_name,
+        published_average_similarity=request.average,
         device=request.device,
         batch_size=request.batch_size,
     )
@@ -126,9 +142,12 @@ def _load_sentence_transformers(request: Request) -> Encoder:
 
     if request.row is not None and request.row.own_code_before:
         _require_transformers(request.row, trusted=request.options.trust_remote_code)
+    if request.adapter is not None:
+        check_base(request.adapter, _digest_of_weights(request))
     return SentenceTransformersEncoder(
         request.directory,
-        name=request.name,
+        name=request.table_name,
+        adapter=request.adapter,
         published_average_similarity=request.average,
         device=request.device,
         batch_size=request.batch_size,
@@ -136,6 +155,13 @@ def _load_sentence_transformers(request: Request) -> Encoder:
         trust_remote_code=request.options.trust_remote_code,
         allow_pickle=request.options.allow_pickle,
     )
+
+
+def _digest_of_weights(request: Request) -> str | None:
+    """SHA-256 of the directory's model.safetensors; None where it has none."""
+    path = request.directory / "model.safetensors"
+    known = weights.weights_digest(request.directory, request.row)
+    return known or (sha256_of(path) if path.is_file() else None)
 
 
 def _require_transformers(row: EncoderRow, *, trusted: bool) -> None:
@@ -206,6 +232,9 @@ BACKENDS: dict[str, Callable[[Request], Encoder]] = {
     "openai": _load_openai,
 }
 """The backends by name; each is one file, imported when it is used."""
+
+ADAPTABLE = frozenset({"onnx", "sentence-transformers"})
+"""The backends that can merge an adapter that the user names into the weights."""
 
 LOCAL = frozenset({"onnx", "onnx-export", "static", "sentence-transformers"})
 """The backends that run a directory as it is, so that one may be chosen in place of another."""

@@ -24,7 +24,7 @@ from safe_embed.encoders.base import Encoder
 from safe_embed.encoders.texts import checked_texts
 from safe_embed.errors import EncoderError, StorageError
 
-__all__ = ["CachedEncoder", "EmbeddingCache", "text_key"]
+__all__ = ["CachedEncoder", "EmbeddingCache", "text_key", "uncached"]
 
 _VERSION = 1
 _SCHEMA = """
@@ -34,16 +34,9 @@ _BUSY_TIMEOUT_S = 60.0  # the other process writes one batch
 _KEYS_PER_SELECT = 4096
 # What the surroundings do to a sound file, as opposed to a file that is not sound.
 _SURROUNDINGS = (
-    "SQLITE_BUSY",
-    "SQLITE_CANTOPEN",
-    "SQLITE_FULL",
-    "SQLITE_IOERR",
-    "SQLITE_LOCKED",
-    "SQLITE_NOMEM",
-    "SQLITE_PERM",
-    "SQLITE_PROTOCOL",
-    "SQLITE_READONLY",
-)
+    "SQLITE_BUSY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_LOCKED",
+    "SQLITE_NOMEM", "SQLITE_PERM", "SQLITE_PROTOCOL", "SQLITE_READONLY",
+)  # fmt: skip
 
 
 def text_key(text: str) -> str:
@@ -149,7 +142,7 @@ class CachedEncoder:
 
     def __init__(self, encoder: Encoder, cache: EmbeddingCache) -> None:
         self.wrapped = encoder  # may keep more protocols than `Encoder`
-        self._cache = cache
+        self.cache = cache
 
     @property
     def name(self) -> str:
@@ -189,7 +182,7 @@ class CachedEncoder:
         texts = checked_texts(texts)
         keys = [text_key(text) for text in texts]
         missing = dict(zip(keys, texts, strict=True))  # each distinct text once
-        blobs = self._cache.lookup(self.fingerprint, list(missing), self.dimension)
+        blobs = self.cache.lookup(self.fingerprint, list(missing), self.dimension)
         for key in blobs:
             del missing[key]
         if missing:
@@ -199,12 +192,19 @@ class CachedEncoder:
                     f"{self.name} must return an array of shape "
                     f"{(len(missing), self.dimension)}, and returned {vectors.shape}"
                 )
-            self._cache.store(self.fingerprint, list(missing), vectors)
+            self.cache.store(self.fingerprint, list(missing), vectors)
             rows = vectors.astype("<f4", copy=False)
             blobs.update((key, row.tobytes()) for key, row in zip(missing, rows, strict=True))
         joined = bytearray().join([blobs[key] for key in keys])  # so that the array is writable
         stacked = np.frombuffer(joined, "<f4").reshape(len(keys), self.dimension)
         return stacked.astype(np.float32, copy=False)
+
+
+def uncached(encoder: Encoder) -> Encoder:
+    """The encoder without its cache, for who must know what it says now; any other as it is."""
+    while isinstance(encoder, CachedEncoder):
+        encoder = encoder.wrapped
+    return encoder
 
 
 def _connect(path: Path) -> sqlite3.Connection:

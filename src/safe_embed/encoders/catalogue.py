@@ -30,6 +30,7 @@ __all__ = [
     "WheelSource",
     "find",
     "names",
+    "parse",
     "row",
     "row_for_weights",
     "rows",
@@ -40,6 +41,7 @@ TOKENIZER_FILE = "tokenizer.json"
 WEIGHTS_FILE = "model.safetensors"
 """The one file of a row that holds its weights; its digest tells which encoder a directory is."""
 PICKLE_FILE = "pytorch_model.bin"
+_AVERAGE = "published_average_similarity"
 
 
 def _stays_inside(name: str) -> str:
@@ -90,7 +92,10 @@ class EncoderRow(BaseModel):
     """One catalogued encoder; the head of `catalogue.toml` says more of each key.
 
     Attributes:
-        name: what users type; also the directory in the cache.
+        name: what users type; also the directory in the cache, where there is no base.
+        base: the row whose weights it shares; None for an encoder with weights of its own.
+        adapter_files: the files of the adapter in the package, each with its SHA-256; it is merged
+            into the weights of the base.
         model_id: repository on the model hub; of an API, the name of the model there.
         revision: commit of that repository, 40 hex digits; None for an API.
         backend: the engine that runs it.
@@ -118,6 +123,8 @@ class EncoderRow(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+    base: str | None = None
+    adapter_files: dict[FileName, Sha256] = {}
     model_id: str
     revision: Commit | None = None
     backend: Literal["onnx", "sentence-transformers", "llm2vec", "static", "openai"]
@@ -153,6 +160,10 @@ class EncoderRow(BaseModel):
             raise ValueError("the onnx engine needs pooling: mean, cls or pooler")
         if self.adapters and self.backend != "llm2vec":
             raise ValueError("only llm2vec merges adapters")
+        if (self.base is None) == bool(self.adapter_files):
+            raise ValueError("base and adapter_files need each other")
+        if self.base and (self.backend != "onnx" or self.published_average_similarity is not None):
+            raise ValueError("an adapter is for the onnx engine, and has no published average")
         return self
 
     @property
@@ -170,8 +181,29 @@ class EncoderRow(BaseModel):
 @cache
 def rows() -> tuple[EncoderRow, ...]:
     """All catalogued encoders, in the order of the file."""
-    text = files(__package__).joinpath("catalogue.toml").read_text(encoding="utf-8")
-    return tuple(EncoderRow(name=name, **table) for name, table in tomllib.loads(text).items())
+    return parse(files(__package__).joinpath("catalogue.toml").read_text(encoding="utf-8"))
+
+
+def parse(text: str) -> tuple[EncoderRow, ...]:
+    """The rows of a catalogue; one with a base has what it does not say itself from there.
+
+    Only the published average is not handed on: the adapter changes every similarity.
+
+    Args:
+        text: of a TOML file like `catalogue.toml`.
+
+    Raises:
+        ValueError: a row is wrong, or its base is no other row with weights of its own.
+    """
+    tables = tomllib.loads(text)
+    found = []
+    for name, table in tables.items():
+        inherited = tables.get(table["base"], {"base": None}) if "base" in table else {}
+        if "base" in inherited:
+            raise ValueError(f"{name}: {table['base']} is no row with weights of its own")
+        whole = {key: inherited[key] for key in inherited if key != _AVERAGE} | table
+        found.append(EncoderRow(name=name, **whole))
+    return tuple(found)
 
 
 def names() -> tuple[str, ...]:
@@ -200,6 +232,7 @@ def row_for_weights(digest: str) -> EncoderRow | None:
     """The catalogued encoder whose weights have this SHA-256, or None.
 
     A directory of any name is recognised by it, so that it gets the published average similarity
-    of the encoder that it holds.
+    of the encoder that it holds. Weights alone have no adapter, so it is never a row with a base.
     """
-    return next((each for each in rows() if each.digest(WEIGHTS_FILE) == digest), None)
+    own = (each for each in rows() if each.base is None)
+    return next((each for each in own if each.digest(WEIGHTS_FILE) == digest), None)

@@ -14,7 +14,7 @@ from typing import Any
 
 from safe_embed.errors import EncoderError, InputError, MissingExtraError, first_line
 
-__all__ = ["check_before_fetching", "load_decoder"]
+__all__ = ["check_before_fetching", "load_decoder", "quiet_transformers"]
 
 _MARGIN = 1.2  # memory beside the weights: activations, the framework
 _CGROUP = Path("/sys/fs/cgroup")
@@ -44,7 +44,7 @@ def load_decoder(directory: Path, device: str, dtype: str) -> tuple[Any, Any]:
         raise EncoderError("device 'cuda': torch sees no GPU; use the device 'cpu'")
     _require_memory(directory, dtype, device)
     try:
-        with _quiet():
+        with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
             model, report = AutoModel.from_pretrained(
                 directory,
@@ -66,7 +66,7 @@ def load_decoder(directory: Path, device: str, dtype: str) -> tuple[Any, Any]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """No progress bars, and no report on the language-model head, which an encoder has not."""
     logging = import_module("transformers.utils.logging")  # an extra, and without types
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -132,6 +132,7 @@ def _write_of_engine(
         "max_tokens": model.max_tokens,
         "lower_case": model.lower_case,
         "prompt": model.prompt,
+        **({"adapter": model.adapter.digest} if model.adapter else {}),
     }
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safe_embed.encoders.decoder_weights import load_decoder
-from safe_embed.encoders.lora import merge_lora
+from safe_embed.encoders.lora import merge_lora, read_lora
 from safe_embed.encoders.texts import checked_texts
 from safe_embed.errors import EncoderError, InputError
 from safe_embed.files import sha256_of
@@ -78,7 +78,7 @@ class LLM2VecEncoder:
             raise InputError(f"batch_size must be 1 or more, got {batch_size}")
         self._tokenizer, self._model = load_decoder(directory, device, dtype)
         for adapter in adapters:
-            merge_lora(self._model, adapter)
+            merge_lora(self._model, read_lora(adapter))
         model_type = self._model.config.model_type
         if model_type not in _FORMATS:
             raise EncoderError(

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from safe_embed.encoders import catalogue, weights
-from safe_embed.encoders.backends import BACKENDS, LOCAL, LoadOptions, Request
+from safe_embed.encoders.adaptation import check_base, read_shipped, split_name
+from safe_embed.encoders.backends import ADAPTABLE, BACKENDS, LOCAL, LoadOptions, Request
 from safe_embed.encoders.base import Encoder
-from safe_embed.errors import InputError, UnknownNameError, UnsupportedModelError
+from safe_embed.encoders.lora import read_lora
+from safe_embed.errors import EncoderError, InputError, UnknownNameError, UnsupportedModelError
 from safe_embed.files import cache_dir
 
 __all__ = ["BACKENDS", "FAKE_ENCODER", "PREFIXES", "LoadOptions", "load_encoder"]
@@ -37,7 +39,8 @@ def load_encoder(
             directory: as sentence-transformers saves it, an exported ONNX graph, or a static
             encoder of model2vec; `hub:ORG/MODEL[@REVISION]` or plain `ORG/MODEL`; `openai:MODEL`;
             `file:EMBEDDINGS.parquet` or `.npz`; or `fake`. A directory with the weights, tokenizer
-            and settings of a catalogue row is recognised as it by the engine.
+            and settings of a catalogue row is recognised as it by the engine. The first three may
+            be followed by `+DIR`: a LoRA adapter, merged into the weights.
         backend: a name of `BACKENDS`; by default the one of the catalogue row, and for a directory
             the one that its files tell: `onnx` where the engine can run it, else
             `sentence-transformers`.
@@ -52,7 +55,8 @@ def load_encoder(
 
     Raises:
         UnknownNameError: no such name, and no such directory.
-        EncoderError: the directory holds no encoder, or its weights have a wrong digest.
+        EncoderError: the directory holds no encoder, or its weights have a wrong digest; or the
+            adapter is damaged, or does not fit the base.
         DataError: a file of embeddings cannot be used.
         DownloadError: the weights could not be fetched.
         MissingExtraError: the backend is not installed.
@@ -71,10 +75,14 @@ def load_encoder(
 
 
 def _load(request: Request, backend: str | None) -> Encoder:
+    if request.adapter is None and (parts := split_name(request.target, _may_be_base)):
+        base, directory = parts  # the adapter first, before a base is fetched for it
+        return _load(replace(request, target=base, adapter=read_lora(directory)), backend)
     prefix, colon, rest = request.target.partition(":")
     if colon and prefix in PREFIXES:
         return PREFIXES[prefix](replace(request, target=rest), backend)
     if request.target == FAKE_ENCODER:
+        _require_adaptable(request, FAKE_ENCODER)
         from safe_embed.encoders.fake import FakeEncoder
 
         return FakeEncoder()
@@ -99,9 +107,39 @@ def _load(request: Request, backend: str | None) -> Encoder:
     )
 
 
+def _may_be_base(name: str) -> bool:
+    """Whether a name is, or could be on the hub, an encoder that an adapter belongs to."""
+    if name == FAKE_ENCODER or name.startswith("hub:") or catalogue.find(name):
+        return True
+    is_hub_id = bool(_HUB_ID.fullmatch(name)) and not name.startswith(".")
+    return is_hub_id or Path(name).expanduser().exists()
+
+
+def _require_adaptable(request: Request, backend: str) -> None:
+    """Refuses an adapter where no weights are at hand that it could change."""
+    if request.adapter is not None and backend not in ADAPTABLE:
+        raise EncoderError(
+            f"{request.adapter.path}: an adapter changes the weights of an encoder of the backend "
+            f"{' or '.join(sorted(ADAPTABLE))}, and {request.target} is of the backend {backend}; "
+            "leave the adapter out"
+        )
+
+
+def _run(backend: str, request: Request) -> Encoder:
+    _require_adaptable(request, backend)
+    return BACKENDS[backend](request)
+
+
 def _load_row(request: Request, backend: str | None) -> Encoder:
     row = request.row
     assert row is not None  # noqa: S101 - of the caller
+    _require_adaptable(request, backend or row.backend)
+    if row.base is not None:
+        if request.adapter is not None:
+            raise EncoderError(f"{row.name} has an adapter already; name its base {row.base}")
+        request = replace(request, adapter=read_shipped(row))
+    if request.adapter is not None and (pinned := row.digest(catalogue.WEIGHTS_FILE)):
+        check_base(request.adapter, pinned)  # before hundreds of MB are fetched
     request = replace(request, name=row.name)
     if row.backend == "llm2vec":
         from safe_embed.encoders.decoder_weights import check_before_fetching
@@ -115,21 +153,21 @@ def _load_row(request: Request, backend: str | None) -> Encoder:
         request = replace(request, directory=directory)
     if backend not in (None, row.backend) and not {backend, row.backend} <= LOCAL:
         raise InputError(f"{row.name} is run by the backend {row.backend}, not by {backend}")
-    return BACKENDS[backend or row.backend](request)
+    return _run(backend or row.backend, request)
 
 
 def _load_directory(request: Request, backend: str | None) -> Encoder:
     """Loads a directory with the backend that its files tell."""
     if backend is not None:
-        return BACKENDS[backend](request)
+        return _run(backend, request)
     from safe_embed.encoders.onnx_export_dir import find_graph
     from safe_embed.encoders.static_encoder import is_static
 
     directory = request.directory
     if is_static(directory):
-        return BACKENDS["static"](request)
+        return _run("static", request)
     if find_graph(directory) and not list(directory.glob("*.safetensors")):
-        return BACKENDS["onnx-export"](request)
+        return _run("onnx-export", request)
     try:
         return BACKENDS["onnx"](request)
     except UnsupportedModelError as error:
@@ -154,6 +192,7 @@ def _load_from_hub(request: Request, backend: str | None) -> Encoder:
 
 def _load_file(request: Request, backend: str | None) -> Encoder:
     _no_backend("file", backend)
+    _require_adaptable(request, "file")
     from safe_embed.encoders.file_encoder import FileEncoder
 
     return FileEncoder(Path(request.target).expanduser())
@@ -161,6 +200,7 @@ def _load_file(request: Request, backend: str | None) -> Encoder:
 
 def _load_api(request: Request, backend: str | None) -> Encoder:
     _no_backend("openai", backend)
+    _require_adaptable(request, "openai")
     api = [row for row in catalogue.rows() if row.backend == "openai"]
     if request.options.base_url is None:  # elsewhere the same name may be another model
         row = next((row for row in api if row.model_id == request.target), None)

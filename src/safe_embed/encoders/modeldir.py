@@ -17,10 +17,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from safe_embed.errors import EncoderError, UnsupportedModelError
 from safe_embed.files import sha256_of
+
+if TYPE_CHECKING:
+    from safe_embed.encoders.lora import LoraAdapter
 
 __all__ = [
     "ModelDir",
@@ -65,6 +68,7 @@ class ModelDir:
         prompt: put before each text.
         weights_digest: SHA-256 of model.safetensors.
         tokenizer_digest: SHA-256 of tokenizer.json.
+        adapter: merged into the weights when they are read; None for the model as it is.
     """
 
     path: Path
@@ -77,6 +81,7 @@ class ModelDir:
     prompt: str
     weights_digest: str
     tokenizer_digest: str
+    adapter: LoraAdapter | None = None
 
     @property
     def weights_path(self) -> Path:

@@ -188,14 +188,15 @@ def graph_key(model: ModelDir) -> str:
     """64 hex digits that change whenever the graph of a model does."""
     if isinstance(model, ExportedDir):
         return digest_of({"export": dict(model.digests)})
-    return digest_of(
-        {
-            "graph_version": GRAPH_VERSION,
-            "weights": model.weights_digest,
-            "config": dict(model.config),
-            "pooling": model.pooling,
-        }
-    )
+    settings = {
+        "graph_version": GRAPH_VERSION,
+        "weights": model.weights_digest,
+        "config": dict(model.config),
+        "pooling": model.pooling,
+    }
+    if model.adapter is not None:  # without one, indexes that exist keep their fingerprint
+        settings["adapter"] = model.adapter.digest
+    return digest_of(settings)
 
 
 def digest_of(settings: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from safe_embed.encoders.lora import LoraAdapter, merge_lora
 from safe_embed.encoders.texts import checked_texts
 from safe_embed.errors import EncoderError, InputError, MissingExtraError, first_line
 from safe_embed.files import sha256_of
@@ -38,6 +39,7 @@ class SentenceTransformersEncoder:
         batch_size: texts in one batch; 32 by default.
         revision: commit of the model on the hub; by default the newest.
         prompt: put before each text, in place of the model's own; "" for none.
+        adapter: merged into the weights of the transformer.
         trust_remote_code: run Python code that comes with the model.
         allow_pickle: read pickled weights, in torch's weights_only mode, where there are no others.
 
@@ -57,6 +59,7 @@ class SentenceTransformersEncoder:
         batch_size: int | None = None,
         revision: str | None = None,
         prompt: str | None = None,
+        adapter: LoraAdapter | None = None,
         trust_remote_code: bool = False,
         allow_pickle: bool = False,
     ) -> None:
@@ -65,11 +68,13 @@ class SentenceTransformersEncoder:
         if not allow_pickle:
             _refuse_pickles(Path(source))
         self._model = _load(source, device, revision, code=trust_remote_code, pickle=allow_pickle)
+        if adapter is not None:
+            _merge(self._model, adapter)
         self._prompt = prompt
         self._name = name or Path(source).resolve().name
         self._published_average_similarity = published_average_similarity
         self._batch_size = batch_size or _DEFAULT_BATCH_SIZE
-        self._fingerprint = _fingerprint(source, self._model, revision, prompt)
+        self._fingerprint = _fingerprint(source, self._model, revision, prompt, adapter)
         self._dimension: int = self._encode([""]).shape[1]
 
     @property
@@ -185,10 +190,23 @@ def _no_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def _merge(model: SentenceTransformer, adapter: LoraAdapter) -> None:
+    transformer = getattr(model[0], "auto_model", None)
+    if transformer is None:
+        raise EncoderError(f"{adapter.path}: the model has no transformer to merge it into")
+    merge_lora(transformer, adapter)
+
+
 def _fingerprint(
-    source: Path | str, model: SentenceTransformer, revision: str | None, prompt: str | None
+    source: Path | str,
+    model: SentenceTransformer,
+    revision: str | None,
+    prompt: str | None,
+    adapter: LoraAdapter | None,
 ) -> str:
     digest = hashlib.sha256(b"sentence-transformers\n")
+    if adapter is not None:
+        digest.update(f"adapter {adapter.digest}\n".encode())
     if prompt is not None:
         digest.update(f"prompt {prompt!r}\n".encode())
     if Path(source).is_dir():

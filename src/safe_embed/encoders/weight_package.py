@@ -65,10 +65,10 @@ class Package:
 
 
 def row_package(row: EncoderRow, *, allow_pickle: bool = False, code: bool = False) -> Package:
-    """The directory of a catalogued encoder."""
+    """The directory of a catalogued encoder; that of its base where it has one."""
     return Package(
-        name=row.name,
-        home=row.name,
+        name=row.base or row.name,
+        home=row.base or row.name,
         repositories=row.repositories,
         files=row.files,
         pinned=row.pinned,

@@ -71,7 +71,7 @@ def build_graph(model: ModelDir) -> onnx.ModelProto:
     """Builds the graph of an encoder with its weights inside.
 
     Args:
-        model: settings of the encoder; its weights are read here.
+        model: settings of the encoder; its weights are read here, and its adapter merged.
 
     Returns:
         A model with the input `input_ids`, int64 of shape (batch, length), all texts of one length
@@ -79,14 +79,15 @@ def build_graph(model: ModelDir) -> onnx.ModelProto:
 
     Raises:
         UnsupportedModelError: an architecture, activation or number format that is not built here.
-        EncoderError: config.json and the tensors contradict each other, or the file is damaged.
+        EncoderError: config.json and the tensors contradict each other, the file is damaged, or the
+            adapter was made for another model.
     """
     from safe_embed.encoders.onnx_graph.builder import GraphBuilder  # brings onnx
 
     architecture, sizes = architecture_of(model), sizes_of(model)
     if sizes.activation not in _ACTIVATIONS:
         raise UnsupportedModelError(model.path, f"hidden_act {sizes.activation!r}")
-    with open_weights(model.weights_path, architecture.prefix) as weights:
+    with open_weights(model.weights_path, architecture.prefix, model.adapter) as weights:
         parts = _Parts(GraphBuilder(), weights, sizes, architecture)
         shape = parts.graph.add("Shape", "input_ids")  # (batch, length)
         x = _embeddings(parts, shape)

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from safe_embed.encoders.lora import LoraAdapter
 from safe_embed.errors import EncoderError, UnsupportedModelError
 
 __all__ = ["Weights", "open_weights"]
 
 _DTYPES = frozenset({"F32", "F16", "F64"})
+_WEIGHT = ".weight"
 # Checkpoints that were once converted from TensorFlow call a layer norm's tensors this.
 _OLD_ENDINGS = {".gamma": ".weight", ".beta": ".bias"}
 
@@ -39,23 +41,27 @@ class _TensorFile(Protocol):
 class Weights:
     """An open file of tensors; made by `open_weights`."""
 
-    def __init__(self, path: Path, file: _TensorFile, prefix: str) -> None:
+    def __init__(
+        self, path: Path, file: _TensorFile, prefix: str, adapter: LoraAdapter | None
+    ) -> None:
         self._path = path
         self._file = file
         self._stored_names = {_bare_name(name, prefix): name for name in file.keys()}  # noqa: SIM118
+        self._deltas = {} if adapter is None else adapter.fitted(self._shapes())
 
     def __contains__(self, name: str) -> bool:
         return name in self._stored_names
 
     def take(self, name: str, *shape: int) -> NDArray[np.float32]:
-        """One tensor as float32.
+        """One tensor as float32, with what the adapter adds to it.
 
         Args:
             name: without the prefix of the architecture.
             shape: the shape that it must have.
 
         Raises:
-            EncoderError: it is not there, or has another shape.
+            EncoderError: it is not there, or has another shape; or the adapter's change of it is
+                too large.
             UnsupportedModelError: it is not stored as float16, float32 or float64.
         """
         if name not in self:
@@ -76,19 +82,34 @@ class Weights:
         tensor: NDArray[np.float32] = self._file.get_tensor(self._stored_names[name]).astype(
             np.float32, copy=False
         )
-        return tensor
+        delta = self._deltas.get(name.removesuffix(_WEIGHT)) if name.endswith(_WEIGHT) else None
+        return tensor if delta is None else tensor + delta.change()
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the weights of all modules, by path in the bare model."""
+        return {
+            name.removesuffix(_WEIGHT): tuple(self._file.get_slice(stored).get_shape())
+            for name, stored in self._stored_names.items()
+            if name.endswith(_WEIGHT)
+        }
 
 
 @contextmanager
-def open_weights(path: Path, prefix: str) -> Iterator[Weights]:
+def open_weights(path: Path, prefix: str, adapter: LoraAdapter | None = None) -> Iterator[Weights]:
     """Opens a safetensors file; names lose `prefix` where they have it.
 
+    Args:
+        path: the file.
+        prefix: before every name when the weights were saved with a task head.
+        adapter: merged into the tensors as they are taken.
+
     Raises:
-        EncoderError: the file is truncated or is no safetensors file.
+        EncoderError: the file is truncated or is no safetensors file, or the adapter was made for
+            another model.
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            yield Weights(path, cast("_TensorFile", file), prefix)
+            yield Weights(path, cast("_TensorFile", file), prefix, adapter)
     except (SafetensorError, OSError) as error:
         raise EncoderError(
             f"{path}: damaged or truncated ({error}); fetch the model again"
