@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-__all__ = ["MAX_PROMPT_CHARS", "ContrastSet", "Label", "Prompt", "PromptPair", "check_text"]
+__all__ = [
+    "MAX_PROMPT_CHARS",
+    "ContrastSet",
+    "Label",
+    "Prompt",
+    "PromptPair",
+    "check_text",
+    "texts_of",
+]
 
 Label = Literal["unsafe", "safe"]
 
@@ -65,6 +73,8 @@ class PromptPair(_Record):
     safe: Text
     focus: str | None = None
     """The words that the two share and that mislead."""
+    category: Name | None = None
+    """Category of harm of the unsafe prompt."""
 
 
 class ContrastSet(_Record):
@@ -74,3 +84,12 @@ class ContrastSet(_Record):
     category: Name
     original: Text
     edits: Annotated[tuple[Text, ...], Field(min_length=1)]
+
+
+def texts_of(record: Prompt | PromptPair | ContrastSet) -> tuple[str, ...]:
+    """The texts of a record, the unsafe one of a pair or contrast set first."""
+    if isinstance(record, Prompt):
+        return (record.text,)
+    if isinstance(record, PromptPair):
+        return (record.unsafe, record.safe)
+    return (record.original, *record.edits)

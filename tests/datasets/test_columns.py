@@ -66,7 +66,11 @@ def test_labels(tmp_path: Path, column: str, value: object, label: str | None) -
     [
         ({"text": ""}, "text", "is blank"),
         ({"text": " \n"}, "text", "is blank"),
-        ({"text": None}, "text or prompt or question", "is missing; add it"),
+        (
+            {"text": None},
+            "text or prompt or question or instruction or turns",
+            "is missing; add it",
+        ),
         ({"text": 5}, "text", "must be text, is a number"),
         ({"text": True}, "text", "must be text, is a boolean"),
         ({"text": ["a"]}, "text", "must be text, is a list"),

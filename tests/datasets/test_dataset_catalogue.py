@@ -50,6 +50,16 @@ def test_the_rows() -> None:
         "beavertails-30k",
         "safe-embed-core",
         "safe-embed-core-train",
+        "catqa",
+        "harmfulqa",
+        "dangerousqa",
+        "adversarialqa",
+        "malicious-instructions",
+        "i-alpaca",
+        "self-instruct-user",
+        "self-instruct-seed",
+        "mt-bench",
+        "vicuna-bench",
     ]
     assert [row(name) for name in names] == list(rows())
 
@@ -139,6 +149,42 @@ def test_a_file_of_beavertails_is_read_as_it_is_published(home: Path) -> None:
         ("row 1", "safe"),
         ("row 2", "safe"),
     ]
+
+
+def test_the_label_of_a_data_set_and_its_categories_by_our_names(home: Path) -> None:
+    (home / "red-instruct").mkdir(parents=True)
+    content = (
+        '{"Illegal Activity": {"Theft": ["a"]}, "Physical Harm": {"Unsafe practices": ["b"], '
+        '"Other": ["c"]}, "Gossip": ["d"]}'
+    )
+    (home / "red-instruct" / "catqa_english.json").write_text(content)
+    prompts = load("catqa").prompts
+    assert {one.label for one in prompts} == {"unsafe"}
+    assert [one.category for one in prompts] == [
+        "Assisting illegal activities",
+        "Nudging or advising users to perform unethical or unsafe actions",
+        None,
+        None,
+    ]
+
+
+def test_a_topic_is_no_category_of_harm(home: Path) -> None:
+    (home / "mt-bench").mkdir(parents=True)
+    line = '{"question_id": 1, "category": "writing", "turns": ["a", "b"]}\n'
+    (home / "mt-bench" / "question.jsonl").write_text(line)
+    (prompt,) = load("mt-bench").prompts
+    assert (prompt.text, prompt.label, prompt.category) == ("a", "safe", None)
+
+
+def test_a_category_that_is_none_of_ours_is_no_row() -> None:
+    fields = pinned().model_dump() | {"categories": {"a": "Gossip"}}
+    with pytest.raises(ValidationError, match="'Gossip' is no category of harm"):
+        DataSet.model_validate(fields)
+
+
+def test_the_papers_sets_are_test_sets_and_the_permissive_ones_are_not() -> None:
+    tests = {one.name for one in rows() if one.test_set}
+    assert tests == {"xstest-aug", "do-not-answer", "contrast-sets"}
 
 
 def test_fetches_once(serve: Serve, home: Path) -> None:

@@ -111,3 +111,47 @@ def test_values_and_names_that_cannot_be(tmp_path: Path):
         load_labelled(path, mapping=ColumnMap(unsafe=("1",), safe=("0",)))
     with pytest.raises(UnknownNameError):
         load_labelled(path, "poems")  # type: ignore[arg-type]
+
+
+def test_one_label_for_a_whole_file(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_text("kill a process\n\nbake a cake\n")
+    rows = load_labelled(path, label="safe")
+    assert [(one.number, one.record.text) for one in rows if isinstance(one.record, Prompt)] == [
+        (1, "kill a process"),
+        (3, "bake a cake"),
+    ]
+    assert {one.record.label for one in rows if isinstance(one.record, Prompt)} == {"safe"}
+    path = jsonl(tmp_path / "b.jsonl", {"instruction": "a", "category": "hate"})
+    for label, category in (("unsafe", "hate"), ("safe", None)):
+        (row,) = load_labelled(path, label=label)  # type: ignore[arg-type]
+        assert row.record == Prompt(id="row 1", text="a", label=label, category=category)
+
+
+def test_a_row_of_another_label_than_the_file_was_named_by(tmp_path: Path):
+    path = jsonl(
+        tmp_path / "a.jsonl", {"text": "a", "label": "unsafe"}, {"text": "b", "is_safe": True}
+    )
+    with pytest.raises(DataError, match=r"row 2: is labelled safe, but .* unsafe:"):
+        load_labelled(path, label="unsafe")
+    pairs = jsonl(tmp_path / "b.jsonl", {"type": "t", "unsafe": "a", "safe": "b"})
+    with pytest.raises(DataError, match="leave `unsafe:` out"):
+        load_labelled(pairs, label="unsafe")
+    plain = jsonl(tmp_path / "c.jsonl", {"text": "a"})
+    with pytest.raises(DataError, match="`unsafe:` or `safe:` before"):
+        load_labelled(plain)
+
+
+def test_the_first_turn_of_a_conversation(tmp_path: Path):
+    path = jsonl(tmp_path / "a.jsonl", {"turns": ["a", "b"], "label": "safe"})
+    assert load_labelled(path)[0].record.text == "a"  # type: ignore[union-attr]
+    path = jsonl(tmp_path / "b.jsonl", {"chat": ["a", "b"], "label": "safe"})
+    mapping = ColumnMap(columns={"text": "chat"})
+    assert load_labelled(path, mapping=mapping)[0].record.text == "a"  # type: ignore[union-attr]
+    for turns in ([], [1], "a"):
+        jsonl(path, {"turns": turns, "label": "safe"})
+        if turns == "a":
+            assert load_labelled(path)[0].record.text == "a"  # type: ignore[union-attr]
+        else:
+            with pytest.raises(DataError, match="row 1: turns: must be text, is a list"):
+                load_labelled(path)

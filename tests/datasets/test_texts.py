@@ -85,7 +85,7 @@ def test_text_that_is_none(tmp_path: Path):
         list(iterate_texts(path))
 
 
-@pytest.mark.parametrize("name", ["a.json", "a.tsv", "a.xlsx", "a.txt.gz"])
+@pytest.mark.parametrize("name", ["a.xml", "a.tsv", "a.xlsx", "a.txt.gz"])
 def test_files_of_other_kinds(tmp_path: Path, name: str):
     path = tmp_path / name
     path.write_text("a\n")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -21,7 +20,7 @@ from safe_embed.cli.options import (
     DeviceOption,
     TrustRemoteCodeOption,
 )
-from safe_embed.cli.output import interruptible, note, print_plain, print_result
+from safe_embed.cli.output import interruptible, note, print_plain, print_result, progress_bar
 
 if TYPE_CHECKING:
     from safe_embed.datasets.texts import TextRow
@@ -47,10 +46,12 @@ def check(
     ] = None,
     *,
     file: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="Judge every prompt of a file: JSONL, CSV or Parquet with a column text, or a "
-            ".txt with one a line; - for lines on standard input.",
+            ".txt with one a line; - for lines on standard input. Or of a data set of `data list`, "
+            "or hub:ORG/NAME:SPLIT.",
+            metavar="FILE",
             show_default=False,
         ),
     ] = None,
@@ -118,17 +119,20 @@ def _check_one(detector: Detector, text: str, *, json_output: bool) -> int:
 
 
 def _check_file(
-    detector: Detector, file: Path, columns: dict[str, str], *, json_output: bool
+    detector: Detector, file: str, columns: dict[str, str], *, json_output: bool
 ) -> int:
-    from safe_embed.datasets.texts import iterate_lines, iterate_texts
+    from safe_embed.datasets.named_texts import iterate_named_texts
+    from safe_embed.datasets.texts import iterate_lines
     from safe_embed.errors import InputError
 
-    if str(file) == _STDIN:
+    if file == _STDIN:
         if columns:
             raise InputError("--column goes with a file of columns; standard input has lines")
         name, rows = _STDIN_NAME, iterate_lines(sys.stdin.buffer, _STDIN_NAME)
     else:
-        name, rows = str(file), iterate_texts(file, columns)
+        with progress_bar("fetching") as progress:
+            rows = iterate_named_texts(file, columns, report=note, progress=progress)
+        name = file
     counts = dict.fromkeys(_EXIT_CODES, 0)
     for judged in _judged(detector, name, rows):
         for _, verdict in judged:

@@ -24,6 +24,7 @@ data_app = typer.Typer(
 )
 
 _MAX_ROWS_SHOWN = 200
+_NOT_SHOWN = {"allow", "ignore", "categories"}  # how a file is read, not what it is
 
 
 class KindOption(StrEnum):
@@ -69,7 +70,7 @@ def info(
     fields = _fields(row, data_dir)
     path = catalogue.locate(row, data_dir)
     if path is not None and row.kind != "raw":
-        report = check_file(path, row.kind, allow=row.allow)
+        report = check_file(path, row.kind, allow=row.allow, ignore=row.ignore)
         fields |= {
             "records": report.n_records,
             "median_words": report.median_words,
@@ -98,7 +99,10 @@ def fetch(
     *,
     data_dir: DataDirOption = None,
 ) -> None:
-    """Download the paper's data from pinned addresses and check its digests."""
+    """Download the paper's data from pinned addresses and check its digests.
+
+    Other data sets have no pinned address: `data info NAME` says where to get them.
+    """
     from safe_embed.datasets import catalogue
 
     rows = [catalogue.row(name) for name in names or []]
@@ -115,7 +119,7 @@ def check(
     file: Annotated[
         Path,
         typer.Argument(
-            help="CSV, JSONL or Parquet file of your own, or safe-embed-core.", metavar="FILE"
+            help="CSV, JSONL, JSON or Parquet file of your own, or safe-embed-core.", metavar="FILE"
         ),
     ],
     *,
@@ -166,7 +170,7 @@ def _fields(row: DataSet, data_dir: Path | None) -> dict[str, object]:
     from safe_embed.datasets import catalogue
 
     path = catalogue.locate(row, data_dir)
-    fields = row.model_dump(mode="json", exclude_none=True, exclude={"allow", "ignore"})
+    fields = row.model_dump(mode="json", exclude_none=True, exclude=_NOT_SHOWN)
     return {**fields, "path": str(path) if path else None}
 
 

@@ -40,10 +40,11 @@ __all__ = ["detect_eval"]
 def detect_eval(
     *,
     data: Annotated[
-        str,
+        list[str],
         typer.Option(
-            help="CSV, JSONL or Parquet file of prompts with labels, pairs or contrast sets; or a "
-            "data set of `data list`, of which safe-embed-core is its test split.",
+            help="File of prompts with labels, pairs or contrast sets; unsafe:FILE or safe:FILE of "
+            "prompts of one label; a data set of `data list`, of which safe-embed-core is its test "
+            "split; or hub:ORG/NAME:SPLIT. Repeat for several.",
             metavar="FILE",
             show_default=False,
         ),

@@ -1,142 +1,163 @@
-"""What a name or a file with labels gives a verb: exemplars, prompts, or items to measure on."""
+"""What a verb reads where labelled prompts are named: exemplars, prompts, items to measure on."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from safe_embed.cli.output import note, progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from safe_embed.datasets import Kind, Record
-    from safe_embed.datasets.labelled import ColumnMap, LabelledRow
-    from safe_embed.records import Label, Prompt
+    from safe_embed.datasets.labelled import ColumnMap
+    from safe_embed.datasets.sources import SourceReader
+    from safe_embed.records import Prompt
     from safe_embed.stores.base import Exemplar
+    from safe_embed.training.prepare import NamedRecord
 
-__all__ = ["evaluation_items", "exemplars_of_file", "prompts_of_file"]
-
-_TRUE = frozenset({"true", "1", "yes"})
-_FALSE = frozenset({"false", "0", "no", ""})
+__all__ = ["evaluation_items", "exemplars_named", "prompts_named", "training_records"]
 
 
-def exemplars_of_file(path: Path, mapping: ColumnMap, source: str | None) -> list[Exemplar]:
-    """The exemplars of a file: its prompts, both sides of pairs, contrast sets and their edits.
+def exemplars_named(
+    names: Sequence[str],
+    mapping: ColumnMap,
+    source: str | None,
+    leave_out: Sequence[str] = (),
+) -> tuple[list[Exemplar], Sequence[Prompt]]:
+    """The exemplars that are named, and prompts to calibrate by where safe-embed-core is.
 
     Args:
-        path: of the file; columns `source`, `tenant` and `muted` are read too.
-        mapping: names of columns and labels.
-        source: where they come from, for rows that do not say; the file's name when None.
+        names: files and data sets; safe-embed-core is the part of its train split that the default
+            index holds, and comes with the part that was held out for calibration.
+        mapping: names of columns and labels in files.
+        source: where they come from, for rows that do not say; each file's name when None.
+        leave_out: files and data sets whose texts must not become exemplars.
 
     Raises:
         DataError: a row cannot be used, or a text is there under both labels.
+        InputError: a data set that is not for this.
     """
-    from safe_embed.datasets.labelled import load_labelled
-    from safe_embed.errors import DataError
+    from safe_embed.datasets import CORE
+    from safe_embed.datasets.sources import labelled_prompts, without_texts
     from safe_embed.stores.base import Exemplar
     from safe_embed.stores.ids import content_id
 
+    with _reader("train/exemplars", mapping, learns=True) as reader:
+        sources = reader.read(names)
+    prompts = labelled_prompts(sources, source)
+    for name in leave_out:
+        kept = without_texts(prompts, _texts(name))
+        n = len(prompts) - len(kept)
+        note(f"left out, as {name} has the same text: {n:,} prompt{'' if n == 1 else 's'}")
+        prompts = kept
     found: dict[str, Exemplar] = {}
-    seen: dict[str, tuple[str, int]] = {}
-    for row in load_labelled(path, mapping=mapping):
-        more = _more(path, row, path.name if source is None else source)
-        for prompt in _prompts(row.record):
-            label = _label(prompt)
-            before, number = seen.setdefault(prompt.text, (label, row.number))
-            if before != label:
-                message = f"has the text of row {number}, which is {before}; keep one label"
-                raise DataError(path, message, row=row.number)
-            exemplar = Exemplar(
-                id=prompt.id if row.has_id else content_id(prompt.text, label),
-                text=prompt.text,
-                label=label,
-                category=prompt.category,
-                source=str(more["source"]),
-                tenant=str(more["tenant"]),
-                muted=bool(more["muted"]),
-            )
-            found.setdefault(exemplar.id, exemplar)
-    return list(found.values())
+    for one in prompts:
+        exemplar = Exemplar(
+            id=one.id if one.id is not None else content_id(one.text, one.label),
+            text=one.text,
+            label=one.label,
+            category=one.category,
+            source=one.source,
+            tenant=one.tenant,
+            muted=one.muted,
+        )
+        found.setdefault(exemplar.id, exemplar)
+    core_alone = CORE in names and not Path(CORE).exists()
+    return list(found.values()), _core_part("calibration") if core_alone else ()
 
 
-def prompts_of_file(path: Path, mapping: ColumnMap) -> list[Prompt]:
-    """The prompts of a file, each with its label; sides of pairs and contrast sets are prompts."""
-    from safe_embed.datasets.labelled import load_labelled
+def prompts_named(names: Sequence[str], mapping: ColumnMap) -> list[Prompt]:
+    """Prompts to calibrate by, each with its label; sides of pairs and contrast sets are prompts.
 
+    Args:
+        names: files and data sets; safe-embed-core is the part of its train split that was held
+            out for this.
+        mapping: names of columns and labels in files.
+    """
+    from safe_embed.datasets.sources import labelled_prompts
+    from safe_embed.records import Prompt
+
+    with _reader("train/calibration", mapping, learns=True) as reader:
+        sources = reader.read(names)
     return [
-        prompt for row in load_labelled(path, mapping=mapping) for prompt in _prompts(row.record)
+        Prompt(
+            id=one.id or f"prompt {number}", text=one.text, label=one.label, category=one.category
+        )
+        for number, one in enumerate(labelled_prompts(sources), 1)
     ]
 
 
-def evaluation_items(name: str, kind: Kind | None, mapping: ColumnMap) -> Sequence[Record]:
+def evaluation_items(
+    names: Sequence[str], kind: Kind | None, mapping: ColumnMap
+) -> Sequence[Record]:
     """What to measure a detector on.
 
     Args:
-        name: a file; or a data set of the catalogue, of which safe-embed-core is its test split.
+        names: files and data sets; safe-embed-core is its test split.
         kind: what a file holds; found from its columns when None.
-        mapping: names of columns and labels in a file.
-
-    Raises:
-        DataError: the file cannot be used, or the data set is not on this machine.
-        InputError: the data set is one that cannot be measured on.
+        mapping: names of columns and labels in files.
     """
-    from safe_embed.datasets import CORE, catalogue, load
-    from safe_embed.datasets.labelled import load_labelled
-    from safe_embed.errors import InputError
-    from safe_embed.records import Prompt
+    from safe_embed.datasets.sources import records_of
 
-    path = Path(name)
-    if path.exists() or name not in {one.name for one in catalogue.rows()}:
-        return [row.record for row in load_labelled(path, kind, mapping=mapping)]
-    if name == CORE:
-        return _core_test()
-    records = load(name).records
-    if not all(not isinstance(one, Prompt) or one.label is not None for one in records):
-        raise InputError(f"the prompts of {name!r} have no labels, so they measure no detector")
-    return records
+    with _reader("test", mapping, kind=kind) as reader:
+        return records_of(reader.read(names))
 
 
-def _core_test() -> list[Record]:
-    from safe_embed.datasets import contrast_sets_of, load_core, pairs_of, prompts_of
+def training_records(names: Sequence[str], mapping: ColumnMap) -> list[NamedRecord]:
+    """Records to train on, pairs and contrast sets as such.
 
-    records = load_core("test")
-    alone = ("taxonomy", "benign")
+    Args:
+        names: files and data sets; safe-embed-core is its train split.
+        mapping: names of columns and labels in files.
+    """
+    from safe_embed.training.prepare import NamedRecord
+
+    with _reader("train", mapping, learns=True) as reader:
+        sources = reader.read(names)
     return [
-        *pairs_of(records),
-        *contrast_sets_of(records),
-        *(prompt for part in alone for prompt in prompts_of(records, part)),  # type: ignore[arg-type]
+        NamedRecord(row.record, source.place, f"row {row.number} of {source.place}")
+        for source in sources
+        for row in source.rows
     ]
 
 
-def _prompts(record: Record) -> Iterator[Prompt]:
-    """A prompt as it is; the sides of a pair and the texts of a contrast set, named by it."""
-    from safe_embed.records import ContrastSet, Prompt, PromptPair
+def _texts(name: str) -> list[str]:
+    from safe_embed.datasets.named_texts import iterate_named_texts
 
-    if isinstance(record, Prompt):
-        yield record
-    elif isinstance(record, PromptPair):
-        yield Prompt(id=f"{record.id}/unsafe", text=record.unsafe, label="unsafe")
-        yield Prompt(id=f"{record.id}/safe", text=record.safe, label="safe")
-    elif isinstance(record, ContrastSet):
-        name, category = f"{record.id}/original", record.category
-        yield Prompt(id=name, text=record.original, label="unsafe", category=category)
-        for number, edit in enumerate(record.edits, 1):
-            yield Prompt(id=f"{record.id}/edit {number}", text=edit, label="safe")
+    with progress_bar("fetching") as progress:
+        return [row.text for row in iterate_named_texts(name, report=note, progress=progress)]
 
 
-def _label(prompt: Prompt) -> Label:
-    assert prompt.label is not None  # noqa: S101 - `load_labelled` refuses it
-    return prompt.label
+@contextmanager
+def _reader(
+    core: str, mapping: ColumnMap, *, kind: Kind | None = None, learns: bool = False
+) -> Iterator[SourceReader]:
+    """A reader of sources that knows the parts of safe-embed-core which the default index uses."""
+    from safe_embed.datasets.sources import SourceReader
+
+    parts = {f"train/{name}": partial(_core_part, name) for name in _CORE_PARTS}
+    with progress_bar("fetching") as progress:
+        yield SourceReader(
+            mapping=mapping,
+            kind=kind,
+            core=core,
+            core_parts=parts,
+            learns=learns,
+            report=note,
+            progress=progress,
+        )
 
 
-def _more(path: Path, row: LabelledRow, source: str) -> dict[str, object]:
-    """Source, tenant and whether it is muted, of columns that no record has."""
-    from safe_embed.errors import DataError
+_CORE_PARTS = ("exemplars", "calibration")
 
-    muted = str(row.values.get("muted") or "").strip().casefold()
-    if muted not in _TRUE | _FALSE:
-        raise DataError(path, f"muted: must be true or false, is {muted[:40]!r}", row=row.number)
-    return {
-        "source": row.values.get("source") or source,
-        "tenant": row.values.get("tenant") or "",
-        "muted": muted in _TRUE,
-    }
+
+def _core_part(name: str) -> Sequence[Prompt]:
+    from safe_embed.datasets import load_core
+    from safe_embed.detection.default import split_core
+
+    split = split_core(load_core("train"))
+    return split.exemplars if name == "exemplars" else split.calibration

@@ -6,6 +6,7 @@ The rows are in `catalogue.toml`.
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -13,11 +14,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from safe_embed.datasets.columns import Kind
+from safe_embed.datasets.columns import Kind, Record
 from safe_embed.datasets.download import Progress, download
 from safe_embed.datasets.formats import Defect, RecordFile, load_records
+from safe_embed.datasets.nested import CATEGORY_SEPARATOR
 from safe_embed.errors import DataError, InputError, UnknownNameError
 from safe_embed.files import data_dir, sha256_of
+from safe_embed.records import Label, Prompt
+from safe_embed.taxonomy import HARM_CATEGORIES
 
 __all__ = ["DataSet", "datasheet", "fetch", "load", "locate", "row", "rows"]
 
@@ -48,6 +52,12 @@ class DataSet(BaseModel):
     rows: int | None = Field(default=None, gt=0)
     allow: tuple[Defect, ...] = ()
     ignore: tuple[str, ...] = ()
+    label: Label | None = None
+    """That of all its prompts, where the file does not say."""
+    categories: dict[str, str] = Field(default_factory=dict)
+    """From the file's category, or the first name of its path, to ours; any other is left out."""
+    test_set: bool = False
+    """Is measured on, and never built, calibrated or trained with."""
 
     @property
     def fetchable(self) -> bool:
@@ -61,6 +71,8 @@ class DataSet(BaseModel):
             raise ValueError(
                 "a row with a URL has commit, size_bytes and sha256, and is not bundled"
             )
+        if unknown := set(self.categories.values()) - HARM_CATEGORIES.keys():
+            raise ValueError(f"{min(unknown)!r} is no category of harm")
         return self
 
 
@@ -134,7 +146,10 @@ def load(data_set: DataSet | str, directory: Path | None = None) -> RecordFile:
             f"is not the pinned file of data set {one.name!r}: its SHA-256 is {found}, must be "
             f"{one.sha256}; remove it and {_how_to_get(one)}",
         )
-    return load_records(path, one.kind, allow=one.allow, ignore=one.ignore)
+    file = load_records(path, one.kind, allow=one.allow, ignore=one.ignore)
+    if one.label is None:
+        return file
+    return replace(file, records=tuple(_labelled(one, record) for record in file.records))
 
 
 def fetch(
@@ -164,6 +179,18 @@ def fetch(
         raise InputError(f"data set {one.name!r} is not fetched; {_how_to_get(one)}")
     target = (directory or data_dir()) / one.file
     return download(one.url, target, one.sha256, size=one.size_bytes, progress=progress)
+
+
+def _labelled(data_set: DataSet, record: Record) -> Record:
+    """A prompt with the label of its data set, and its category by our name."""
+    if not isinstance(record, Prompt):
+        return record
+    category = record.category
+    if data_set.categories and category is not None:
+        names = (category, category.split(CATEGORY_SEPARATOR, maxsplit=1)[0])
+        found = (data_set.categories.get(name) for name in names)
+        category = next((name for name in found if name is not None), None)
+    return record.model_copy(update={"label": data_set.label, "category": category})
 
 
 def _how_to_get(data_set: DataSet) -> str:

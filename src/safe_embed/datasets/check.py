@@ -48,7 +48,11 @@ class CheckReport(BaseModel):
 
 
 def check_file(
-    path: Path | str, kind: Kind | None = None, *, allow: Collection[Defect] = ()
+    path: Path | str,
+    kind: Kind | None = None,
+    *,
+    allow: Collection[Defect] = (),
+    ignore: Collection[str] = (),
 ) -> CheckReport:
     """Reads a file to its end and reports every problem.
 
@@ -56,12 +60,13 @@ def check_file(
         path: a file that `read_table` reads.
         kind: what the file holds; found from its columns where None.
         allow: defects that are warnings instead of problems.
+        ignore: columns to leave out, where one has a known name and another meaning.
 
     Raises:
         DataError: the file as a whole cannot be read, or its columns make no records.
         UnknownNameError: no such kind.
     """
-    file = read_records(path, kind, allow=allow)
+    file = read_records(path, kind, allow=allow, ignore=ignore)
     categories = Counter(
         record.category
         for record in file.records

@@ -24,6 +24,7 @@ __all__ = [
     "Kind",
     "Record",
     "detect_kind",
+    "first_turn",
     "listed_columns",
     "record_of",
 ]
@@ -75,6 +76,7 @@ FORMATS: Mapping[Kind, Format] = MappingProxyType(
                 "unsafe": ("unsafe", "unsafe_prompt"),
                 "safe": ("safe", "safe_prompt"),
                 "focus": ("focus",),
+                "category": ("category", "types_of_harm"),
             },
             texts=("unsafe", "safe"),
         ),
@@ -92,7 +94,7 @@ FORMATS: Mapping[Kind, Format] = MappingProxyType(
             Prompt,
             {
                 "id": ("id",),
-                "text": ("text", "prompt", "question"),
+                "text": ("text", "prompt", "question", "instruction", "turns"),
                 "label": ("label", "is_safe"),
                 "category": ("category", "types_of_harm"),
             },
@@ -241,10 +243,24 @@ def _edits(value: object) -> object:
         ) from None
 
 
+def first_turn(value: object) -> object:
+    """The first text of a conversation, a list of texts; anything else as it is."""
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        return value[0]
+    return value
+
+
 def _focus(value: object) -> object:
     return check_text(value) if isinstance(value, str) else value
 
 
 _CONVERTERS: Mapping[str, Callable[[object], object]] = MappingProxyType(
-    {"id": _id, "label": _label, "is_safe": _is_safe, "edits": _edits, "focus": _focus}
+    {
+        "id": _id,
+        "label": _label,
+        "is_safe": _is_safe,
+        "turns": first_turn,
+        "edits": _edits,
+        "focus": _focus,
+    }
 )

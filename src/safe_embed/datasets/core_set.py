@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import resources
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict
 
+from safe_embed.errors import UnknownNameError
 from safe_embed.records import ContrastSet, Label, Prompt, PromptPair
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Split",
     "contrast_sets_of",
     "core_digest",
+    "core_records",
     "load_core",
     "pairs_of",
     "prompts_of",
@@ -86,7 +88,15 @@ def pairs_of(records: Iterable[CoreRecord]) -> tuple[PromptPair, ...]:
     pairs = []
     for group, (unsafe, safe) in _grouped(records, "pair"):
         assert unsafe.type is not None, group  # noqa: S101 - checked by the data's own test
-        pairs.append(PromptPair(id=group, type=unsafe.type, unsafe=unsafe.text, safe=safe.text))
+        pairs.append(
+            PromptPair(
+                id=group,
+                type=unsafe.type,
+                unsafe=unsafe.text,
+                safe=safe.text,
+                category=unsafe.category,
+            )
+        )
     return tuple(pairs)
 
 
@@ -100,6 +110,39 @@ def contrast_sets_of(records: Iterable[CoreRecord]) -> tuple[ContrastSet, ...]:
             ContrastSet(id=group, category=original.category, original=original.text, edits=texts)
         )
     return tuple(sets)
+
+
+def core_records(name: str) -> list[PromptPair | ContrastSet | Prompt]:
+    """The labelled records of a split, or of one part of it.
+
+    Args:
+        name: `train` or `test`, without the prompts for the average similarity; or with a part, as
+            `test/pairs`: pairs, contrast-sets, taxonomy, benign, long or baseline.
+
+    Raises:
+        UnknownNameError: there is no such split, or it has no such part.
+    """
+    split, _, part = name.partition("/")
+    if split not in get_args(Split):
+        raise UnknownNameError("split of safe-embed-core", split, get_args(Split))
+    records = load_core(cast("Split", split))
+    known = [one for one in CORE_PARTS if any(record.part == one for record in records)]
+    names = {_PART_NAMES.get(one, one): one for one in known}
+    if part and part not in names:
+        raise UnknownNameError(f"part of safe-embed-core:{split}", part, names)
+    wanted = [names[part]] if part else [one for one in known if one != "baseline"]
+    found: list[PromptPair | ContrastSet | Prompt] = []
+    for one in wanted:
+        if one == "pair":
+            found += pairs_of(records)
+        elif one == "contrast":
+            found += contrast_sets_of(records)
+        else:
+            found += prompts_of(records, one)
+    return found
+
+
+_PART_NAMES: dict[Part, str] = {"pair": "pairs", "contrast": "contrast-sets"}
 
 
 def _grouped(records: Iterable[CoreRecord], part: Part) -> Iterator[tuple[str, list[CoreRecord]]]:

@@ -53,6 +53,7 @@ def download(
     client: httpx2.Client | None = None,
     progress: Progress | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    refused: str | None = None,
 ) -> Path:
     """Fetches a file, unless it is there already with this digest.
 
@@ -66,6 +67,7 @@ def download(
         client: makes the requests in place of one of our own; is not closed.
         progress: is told of each block that arrives.
         sleep: waits between two attempts.
+        refused: what to do when the server says that it has no such file for us.
 
     Returns:
         The destination.
@@ -79,7 +81,7 @@ def download(
     with _only_process(destination) as lock_file:
         if not (destination.is_file() and sha256_of(destination) == sha256):
             part = destination.with_name(f"{destination.name}.part")
-            transfer = _Transfer(url, part, sha256, size or MAX_BYTES, progress)
+            transfer = _Transfer(url, part, sha256, size or MAX_BYTES, progress, refused)
             with _client(client) as open_client:
                 _fetch(transfer, open_client, destination, sleep)
             with _storage_errors(destination):
@@ -159,6 +161,7 @@ class _Transfer:
     sha256: str
     limit: int
     progress: Progress | None
+    refused: str | None
     etag: str | None = None
 
     def attempt(self, client: httpx2.Client) -> None:
@@ -200,10 +203,11 @@ class _Transfer:
         reason = f"the server answered {status} {response.reason_phrase}".rstrip()
         if status in {408, 425, 429} or status >= 500:
             raise _TransientError(reason, _retry_after_s(response.headers.get("Retry-After")))
-        raise DownloadError(
-            f"cannot fetch {self.url}: {reason}; the file may have been moved: look for a newer "
-            f"version of safe-embed, or put the file where {self.part.stem} is looked for yourself"
+        remedy = self.refused or (
+            "the file may have been moved: look for a newer version of safe-embed, or put the file "
+            f"where {self.part.stem} is looked for yourself"
         )
+        raise DownloadError(f"cannot fetch {self.url}: {reason}; {remedy}")
 
     def _receive(self, response: httpx2.Response, start: int) -> None:
         etag = response.headers.get("ETag")

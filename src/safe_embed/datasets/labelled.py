@@ -14,14 +14,16 @@ from safe_embed.datasets.columns import (
     Kind,
     Record,
     detect_kind,
+    first_turn,
     listed_columns,
     record_of,
 )
 from safe_embed.datasets.tables import Problem, Row, read_table
+from safe_embed.datasets.texts import is_line_file, iterate_file_lines
 from safe_embed.errors import DataError, InputError, UnknownNameError
 from safe_embed.records import Label, Prompt
 
-__all__ = ["ColumnMap", "LabelledRow", "load_labelled"]
+__all__ = ["ColumnMap", "LabelledRow", "load_labelled", "with_label"]
 
 _MORE_FIELDS: Final = ("source", "tenant", "muted")  # of exemplars; no record has them
 _FIELDS: Final = frozenset(_MORE_FIELDS).union(*(form.columns for form in FORMATS.values()))
@@ -63,7 +65,8 @@ class ColumnMap:
         for name, column in self.columns.items():
             values.pop(name, None)
             if column in row.values:
-                values[name] = row.values[column]
+                value = row.values[column]
+                values[name] = first_turn(value) if name == "text" else value
         if self.unsafe and "label" in values:
             values["label"] = self._label(path, row.number, values["label"])
         return Row(row.number, values)
@@ -96,25 +99,32 @@ class LabelledRow:
 
 
 def load_labelled(
-    path: Path | str, kind: Kind | None = None, *, mapping: ColumnMap | None = None
+    path: Path | str,
+    kind: Kind | None = None,
+    *,
+    mapping: ColumnMap | None = None,
+    label: Label | None = None,
 ) -> tuple[LabelledRow, ...]:
     """Reads prompts with labels, pairs or contrast sets; every row must be usable.
 
     Unlike `load_records` it lets a text be there twice, as many published sets do.
 
     Args:
-        path: a file that `read_table` reads.
+        path: a file that `read_table` reads, or .txt with one prompt a line.
         kind: what the file holds; found from its columns where None.
         mapping: names of columns and labels.
+        label: that of every prompt which has none of its own. A safe one then has no category: that
+            of a benign set is a topic, and no harm.
 
     Raises:
-        DataError: the file as a whole, or a row, cannot be used; an id is there twice.
+        DataError: the file as a whole, or a row, cannot be used; an id is there twice; a row has
+            another label than was said.
         UnknownNameError: no such kind.
     """
     path, mapping = Path(path), mapping or ColumnMap()
     if kind is not None and kind not in KINDS:
         raise UnknownNameError("kind of records", kind, KINDS)
-    table = (mapping.apply(path, row) for row in read_table(path))
+    table = (mapping.apply(path, row) for row in _read(path))
     first = list(itertools.islice(table, _ROWS_READ_FOR_COLUMNS))
     columns = list(dict.fromkeys(name for one in _rows(path, first) for name in one.values))
     for name, column in mapping.columns.items():
@@ -131,13 +141,50 @@ def load_labelled(
         record = record_of(row, form)
         if isinstance(record, list):
             raise _error(path, record[0])
-        if isinstance(record, Prompt) and record.label is None:
-            raise DataError(path, "has no label; it must be unsafe or safe", row=row.number)
+        record = _labelled(path, row.number, record, label)
         if (before := row_of.setdefault(record.id, row.number)) != row.number:
             message = f"the id {record.id!r} is that of row {before} too; make it unique"
             raise DataError(path, message, row=row.number)
         found.append(LabelledRow(row.number, record, row.values))
     return tuple(found)
+
+
+def with_label(record: Record, label: Label | None) -> Record:
+    """A prompt with this label, where it has none.
+
+    Raises:
+        ValueError: the record has another label, or sides with labels of their own; or no label.
+    """
+    if not isinstance(record, Prompt):
+        if label is None:
+            return record
+        raise ValueError(
+            f"is no prompt, but has sides with labels of their own; leave `{label}:` out"
+        )
+    if label is None or record.label == label:
+        if record.label is None:
+            raise ValueError(
+                "has no label; name its column with --column label=NAME, or say that the prompts "
+                "are all of one label: `unsafe:` or `safe:` before the name of the file"
+            )
+        return record
+    if record.label is not None:
+        raise ValueError(f"is labelled {record.label}, but the file was named as {label}:")
+    category = record.category if label == "unsafe" else None
+    return record.model_copy(update={"label": label, "category": category})
+
+
+def _labelled(path: Path, row: int, record: Record, label: Label | None) -> Record:
+    try:
+        return with_label(record, label)
+    except ValueError as error:
+        raise DataError(path, str(error), row=row) from None
+
+
+def _read(path: Path) -> Iterator[Row | Problem]:
+    if is_line_file(path):
+        return (Row(line.number, {"text": line.text}) for line in iterate_file_lines(path))
+    return read_table(path)
 
 
 def _rows(path: Path, table: Iterator[Row | Problem] | list[Row | Problem]) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""Tables in files, read row by row: CSV, JSONL and Parquet.
+"""Tables in files, read row by row: CSV, JSONL, JSON and Parquet.
 
 CSV and JSONL are read with the standard library, because every fault is reported with the line it
 stands on. What happens to a file that is not as it should be:
@@ -10,6 +10,8 @@ stands on. What happens to a file that is not as it should be:
 - A lone surrogate in the value: invalid UTF-8, or such an escape in JSON. `records.check_text`
   refuses it where the text is used, and what is not used does no harm.
 - Accepted: blank lines (counted, skipped), a byte order mark, CRLF.
+
+A JSON file, unlike JSONL, is one value; `nested` says which, and what is no row of it.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, cast
 
+from safe_embed.datasets.nested import nested_rows
 from safe_embed.datasets.parquet import iterate_parquet, read_parquet, write_parquet
 from safe_embed.errors import DataError
 
@@ -39,7 +42,7 @@ class Row:
     """One record of a table, by column name."""
 
     number: int
-    """Line of the file on which it starts (a CSV header is line 1); in Parquet the record."""
+    """Line on which it starts (a CSV header is line 1); in Parquet and JSON the record."""
     values: dict[str, object]
 
 
@@ -66,11 +69,11 @@ def read_table(path: Path | str) -> Iterator[Row | Problem]:
     """Reads a table row by row, in the order of the file.
 
     Args:
-        path: a .csv, .jsonl, .ndjson (each also .gz) or .parquet file.
+        path: a .csv, .jsonl, .ndjson (each also .gz), .json or .parquet file.
 
     Returns:
         An iterator that gives each row, or the problem of a row that cannot be read. Values of CSV
-        are text; those of JSONL and Parquet have the types of the file (Parquet types other than
+        are text; those of JSON and Parquet have the types of the file (Parquet types other than
         text, numbers, booleans and lists of them come as text).
 
     Raises:
@@ -201,6 +204,23 @@ def _json_row(number: int, text: str) -> Row | Problem:
     return Row(number, values)
 
 
+def _nested_rows(path: Path) -> Iterator[Row | Problem]:
+    with _open_text(path) as file:
+        text = file.read().decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    if "\0" in text:
+        raise DataError(path, _NUL_REMEDY)
+    try:
+        value = json.loads(text, object_pairs_hook=_unique_keys)
+        rows = list(nested_rows(value))
+    except RecursionError:
+        raise DataError(path, "is nested too deeply; write categories, then texts") from None
+    except ValueError as error:
+        remedy = "a file of one JSON object a line is called .jsonl"
+        raise DataError(path, f"is not JSON that holds texts ({error}); {remedy}") from None
+    for number, values in enumerate(rows, 1):
+        yield Row(number, values)
+
+
 def type_name(value: object) -> str:
     """The type of a value in the words of JSON."""
     for kinds, name in (
@@ -237,5 +257,6 @@ _READERS: dict[str, _Reader] = {
     ".jsonl.gz": _jsonl_rows,
     ".ndjson": _jsonl_rows,
     ".ndjson.gz": _jsonl_rows,
+    ".json": _nested_rows,
     ".parquet": _parquet_rows,
 }

@@ -7,14 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from safe_embed.datasets.columns import FORMATS, listed_columns
+from safe_embed.datasets.columns import FORMATS, first_turn, listed_columns
 from safe_embed.datasets.tables import Problem, Row, read_table, type_name
 from safe_embed.errors import DataError
 from safe_embed.records import MAX_PROMPT_CHARS
 
-__all__ = ["TextRow", "iterate_lines", "iterate_texts"]
+__all__ = ["TextRow", "is_line_file", "iterate_file_lines", "iterate_lines", "iterate_texts"]
 
-_TABLES: Final = (".csv", ".jsonl", ".ndjson", ".csv.gz", ".jsonl.gz", ".ndjson.gz", ".parquet")
+_TABLES: Final = (
+    ".csv",
+    ".jsonl",
+    ".ndjson",
+    ".csv.gz",
+    ".jsonl.gz",
+    ".ndjson.gz",
+    ".json",
+    ".parquet",
+)
 _LINES: Final = (".txt", ".text", ".lst", "")
 _MAX_LINE_BYTES: Final = 4 * MAX_PROMPT_CHARS + 2
 
@@ -37,23 +46,23 @@ def iterate_texts(path: Path | str, columns: Mapping[str, str] | None = None) ->
     Args:
         path: a file that `read_table` reads, or one of lines (.txt, or no extension), of which
             blank ones are skipped.
-        columns: names of the columns of a table, for `text` and `id`; by default `text`, `prompt`
-            or `question`, whichever comes first, and `id`.
+        columns: names of the columns of a table, for `text` and `id`; by default `text`, `prompt`,
+            `question`, `instruction` or the first of `turns`, whichever comes first, and `id`.
 
     Raises:
         DataError: the file or, when its turn comes, a row cannot be read, or has no text.
     """
     path = Path(path)
     name = path.name.lower()
-    if not name.endswith(_TABLES) and path.suffix.lower() not in _LINES:
+    if not name.endswith(_TABLES) and not is_line_file(path):
         raise DataError(
             path,
-            "has an unknown extension; must be .csv, .jsonl, .ndjson (each also .gz), .parquet, "
-            "or .txt for one prompt a line",
+            "has an unknown extension; must be .csv, .jsonl, .ndjson (each also .gz), .json, "
+            ".parquet, or .txt for one prompt a line",
         )
     if name.endswith(_TABLES):
         return _table_texts(path, columns or {})
-    return _file_lines(path)
+    return iterate_file_lines(path)
 
 
 def iterate_lines(file: BinaryIO, name: str) -> Iterator[TextRow]:
@@ -83,7 +92,17 @@ def iterate_lines(file: BinaryIO, name: str) -> Iterator[TextRow]:
         raise DataError(name, "holds no prompt; write one a line")
 
 
-def _file_lines(path: Path) -> Iterator[TextRow]:
+def is_line_file(path: Path) -> bool:
+    """Whether a file of this name is one of lines."""
+    return path.suffix.lower() in _LINES
+
+
+def iterate_file_lines(path: Path) -> Iterator[TextRow]:
+    """The lines of a text file; blank ones are skipped.
+
+    Raises:
+        DataError: the file cannot be read, or as `iterate_lines`.
+    """
     if path.is_dir():
         raise DataError(path, "is a directory; name a file in it")
     try:
@@ -106,10 +125,10 @@ def _table_texts(path: Path, columns: Mapping[str, str]) -> Iterator[TextRow]:
             raise DataError(path, message, row=row.row)
         found = row.values.get(id_name)
         id_ = found if isinstance(found, str | int | float) else None
-        yield TextRow(row.number, _text(path, row, names), id_)
+        yield TextRow(row.number, _text(path, row, names, columns), id_)
 
 
-def _text(path: Path, row: Row, names: tuple[str, ...]) -> str:
+def _text(path: Path, row: Row, names: tuple[str, ...], columns: Mapping[str, str]) -> str:
     name = next((one for one in names if row.values.get(one) is not None), None)
     if name is None:
         raise DataError(
@@ -120,6 +139,8 @@ def _text(path: Path, row: Row, names: tuple[str, ...]) -> str:
             row=row.number,
         )
     value = row.values[name]
+    if "text" in columns or name == "turns":
+        value = first_turn(value)
     if not isinstance(value, str):
         message = f"{name}: must be text, is {type_name(value)}; write it in quotes"
         raise DataError(path, message, row=row.number)
