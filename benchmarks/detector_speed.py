@@ -46,11 +46,13 @@ def main() -> None:
     for text in prompts[: arguments.rounds]:
         single["encoder"].append(timed(lambda text=text: encoder.encode([text])))
         single["check"].append(timed(lambda text=text: detector.check(text)))
-    medians = {name: statistics.median(values) * 1e3 for name, values in single.items()}
-    print(
-        f"one prompt: encoder {medians['encoder']:.2f} ms, check {medians['check']:.2f} ms, "
-        f"ratio {medians['check'] / medians['encoder']:.2f}"
-    )
+    # Where other work has the cores the fastest tenth says more than the median.
+    for what, share in (("median", 0.5), ("fastest tenth", 0.1)):
+        at = {name: sorted(values)[int(share * len(values))] for name, values in single.items()}
+        print(
+            f"one prompt, {what}: encoder {at['encoder'] * 1e3:.2f} ms, check "
+            f"{at['check'] * 1e3:.2f} ms, ratio {at['check'] / at['encoder']:.2f}"
+        )
     batch: dict[str, list[float]] = {"encoder": [], "check": []}
     for _ in range(3):
         batch["encoder"].append(timed(lambda: encoder.encode(texts)))

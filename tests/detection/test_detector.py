@@ -7,17 +7,27 @@ import importlib
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from safe_embed.detection import SCORERS, Detector, Verdict
-from safe_embed.detection.documents import CALIBRATION_KEY, HEAD_KEY, INDEX_KEY
+from safe_embed.detection.documents import (
+    CALIBRATION_KEY,
+    ENCODER_KEY,
+    HEAD_KEY,
+    INDEX_KEY,
+    Calibration,
+)
 from safe_embed.detection.verdict import Decision
+from safe_embed.encoders.cache import CachedEncoder, EmbeddingCache, uncached
 from safe_embed.encoders.fake import FakeEncoder
 from safe_embed.errors import EncoderError, InputError
 from safe_embed.records import Prompt
 from safe_embed.stores.memory import MemoryStore
+from safe_embed.stores.sqlite import SqliteStore
 from tests.conftest import TableEncoder
 from tests.detection.conftest import FRAUD, HARM, exemplars, prompt, unseen, world
 
@@ -26,7 +36,9 @@ SAFE = "how could i trap the plant"
 
 
 class MovedEncoder(FakeEncoder):
-    """The same name and fingerprint, other vectors."""
+    """The same fingerprint, other vectors."""
+
+    name = "fake"
 
     def encode(self, texts):
         vectors = super().encode(texts)
@@ -191,7 +203,7 @@ def test_refit_drops_the_calibration(calibrated: Detector):
 
 def test_another_encoder_is_refused(calibrated: Detector):
     other = TableEncoder({"a": np.eye(64)[0]})
-    with pytest.raises(InputError, match=r"(?s)'table' is 000000000000 .*reembed"):
+    with pytest.raises(InputError, match=r"'table' is 000000000000 .*build the index anew"):
         Detector.open(calibrated.store, other)
     with pytest.raises(InputError, match="holds embeddings of the encoder"):
         Detector.build([], other, store=calibrated.store)
@@ -200,6 +212,63 @@ def test_another_encoder_is_refused(calibrated: Detector):
 def test_an_encoder_that_drifted_is_refused(calibrated: Detector):
     with pytest.raises(InputError, match=r"no longer embeds .*it moved by 0\.01"):
         Detector.open(calibrated.store, MovedEncoder(published_average_similarity=0.2))
+
+
+def test_the_cache_hides_no_drift(encoder: FakeEncoder, tmp_path: Path):
+    cache = EmbeddingCache(tmp_path / "cache")
+    built = Detector.build(exemplars(), CachedEncoder(encoder, cache))
+    drifted = CachedEncoder(MovedEncoder(published_average_similarity=0.2), cache)
+    with pytest.raises(InputError, match=r"no longer embeds .*it moved by 0\.01"):
+        Detector.open(built.store, drifted)
+    assert uncached(CachedEncoder(drifted, cache)) is drifted.wrapped
+    assert uncached(encoder) is encoder
+
+
+@pytest.mark.parametrize(
+    ("kept", "name", "argument"),
+    [
+        ("", "fake", "--encoder fake`"),
+        ("", "not in the catalogue", "--encoder NAME`"),
+        ("/my models/tiny", "tiny", "--encoder '/my models/tiny'`"),
+    ],
+)
+def test_the_remedy_is_the_whole_command(
+    encoder: FakeEncoder, tmp_path: Path, kept: str, name: str, argument: str
+):
+    path = tmp_path / "my index.store"
+    made = SqliteStore.create(path, fingerprint=encoder.fingerprint, dimension=encoder.dimension)
+    with closing(made) as store:
+        Detector.build(exemplars(), encoder, store=store)
+        store.set_documents({ENCODER_KEY: kept})
+        drifted = MovedEncoder(published_average_similarity=0.2)
+        drifted.name = name
+        with pytest.raises(InputError) as caught:
+            Detector.open(store, drifted)
+        assert f"`safe-embed index reembed --store '{path}' {argument}" in str(caught.value)
+        with pytest.raises(InputError, match=r"use that encoder, or embed .*--encoder NAME`"):
+            Detector.open(store, TableEncoder({"a": np.eye(64)[0]}))
+
+
+def test_head_and_calibration_change_as_one(calibrated: Detector, monkeypatch: pytest.MonkeyPatch):
+    """At each writing to the store what it holds makes a detector with head and calibration."""
+    store = calibrated.store
+    before = Detector.open(store, calibrated.encoder).calibration
+    calibrated.add([prompt("how do i rob the bank", "unsafe")])
+    seen: list[Calibration | None] = []
+    set_documents = store.set_documents
+
+    def spied(documents):
+        set_documents(documents)
+        seen.append(Detector.open(store, calibrated.encoder).calibration)
+
+    monkeypatch.setattr(store, "set_documents", spied)
+    with pytest.raises(InputError, match="needs 999 benign prompts"):
+        calibrated.calibrate(unseen(), max_fpr=0.001, refit=True)
+    assert seen == []
+    assert Detector.open(store, calibrated.encoder).calibration == before == calibrated.calibration
+    calibrated.calibrate(unseen(), max_fpr=0.1, refit=True)
+    assert seen == [calibrated.calibration]
+    assert not calibrated.check(SAFE).notes
 
 
 def test_a_store_without_a_detector_is_refused(encoder: FakeEncoder):
@@ -220,19 +289,18 @@ def test_a_store_without_a_detector_is_refused(encoder: FakeEncoder):
 )
 def test_documents_that_do_not_fit_are_refused(calibrated: Detector, key, change, message):
     store = calibrated.store
-    text = store.get_document(key)
-    assert text is not None
+    text = store.get_documents([key])[key]
     new = text[:50] if change is None else json.dumps({**json.loads(text), **change})
-    store.set_document(key, new)
+    store.set_documents({key: new})
     with pytest.raises(InputError, match=message):
         Detector.open(store, calibrated.encoder)
 
 
 def test_damaged_canaries_are_refused(calibrated: Detector):
     store = calibrated.store
-    document = json.loads(store.get_document(INDEX_KEY) or "")
+    document = json.loads(store.get_documents([INDEX_KEY])[INDEX_KEY])
     document["canary_vectors"] = document["canary_vectors"][:16]
-    store.set_document(INDEX_KEY, json.dumps(document))
+    store.set_documents({INDEX_KEY: json.dumps(document)})
     with pytest.raises(InputError, match="canaries of this index are damaged"):
         Detector.open(store, calibrated.encoder)
 
@@ -241,8 +309,8 @@ def test_a_calibration_of_another_scorer_or_head_is_refused(calibrated: Detector
     store, encoder = calibrated.store, calibrated.encoder
     with pytest.raises(InputError, match="is for the scorer"):
         Detector.open(store, encoder, scorer="margin")
-    head = json.loads(store.get_document(HEAD_KEY) or "")
-    store.set_document(HEAD_KEY, json.dumps({**head, "bias": head["bias"] + 1}))
+    head = json.loads(store.get_documents([HEAD_KEY])[HEAD_KEY])
+    store.set_documents({HEAD_KEY: json.dumps({**head, "bias": head["bias"] + 1})})
     with pytest.raises(InputError, match="made for another head"):
         Detector.open(store, encoder)
 

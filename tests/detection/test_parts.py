@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,10 +14,11 @@ from sklearn.linear_model import LogisticRegression
 
 from safe_embed.detection import PERTURBATIONS, SCORERS, make_scorer, perturb
 from safe_embed.detection.calibration import IsotonicMap, choose_thresholds, fit_probabilities
+from safe_embed.detection.evidence import Evidence
 from safe_embed.detection.head import fit_logistic
 from safe_embed.detection.normalization import looks_english, normalize_text
-from safe_embed.detection.scorers import Evidence, scorer_settings
-from safe_embed.detection.scoring import category_weights, flip_similarity
+from safe_embed.detection.scorers import Scorer, scorer_settings
+from safe_embed.detection.scoring import SLACK, category_weights, flip_similarity
 from safe_embed.detection.windows import MAX_WORDS_WHOLE, windows_of
 from safe_embed.errors import InputError, UnknownNameError
 from safe_embed.stores.base import Exemplar
@@ -194,6 +196,56 @@ def test_scorers_that_cannot_be(name: str, values: dict[str, float], error: type
         make_scorer(name, **values)
     with pytest.raises(InputError, match="object is no scorer"):
         scorer_settings(object())  # type: ignore[arg-type]
+
+
+def flip_by_bisection(scorer: Scorer, one: Evidence, label: str, threshold: np.ndarray):
+    """The slow way: the exemplar is put among the neighbours, and the scorer asked again."""
+    sign = 1.0 if label == "unsafe" else -1.0
+    low, high = np.full(len(one.head), -1.0), np.ones(len(one.head))
+
+    def carries(similarity: np.ndarray) -> np.ndarray:
+        more = -np.sort(-np.column_stack([getattr(one, label), similarity]), axis=1)
+        return sign * (scorer.score(replace(one, **{label: more})) - threshold - SLACK) > 0
+
+    possible = carries(high)
+    for _ in range(12):
+        middle = (low + high) / 2
+        enough = carries(middle)
+        high, low = np.where(enough, middle, high), np.where(enough, low, middle)
+    return np.where(possible, high, np.nan)
+
+
+@pytest.mark.parametrize("name", SCORERS)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    k=st.sampled_from([1, 3, 50]),
+    found=st.tuples(st.integers(1, 50), st.integers(1, 50)),
+    distance=st.floats(1e-3, 6),
+)
+@settings(max_examples=25)
+def test_flip_similarity_is_that_of_trying(
+    name: str, seed: int, k: int, found: tuple[int, int], distance: float
+):
+    rng = np.random.default_rng(seed)
+    scorer = make_scorer(name, k=k)
+    sides = []
+    for n in found:
+        sides.append(-np.sort(-rng.uniform(-0.2, 1, (8, 50)), axis=1))
+        sides[-1][:, n:] = -np.inf
+    one = Evidence(*sides, head=rng.normal(size=8))
+    for label, sign in (("unsafe", 1), ("safe", -1)):
+        threshold = scorer.score(one) + sign * distance
+        wanted = flip_by_bisection(scorer, one, label, threshold)
+        given_back = flip_similarity(scorer, one, label, threshold)  # type: ignore[arg-type]
+        # A step of 0.0005 more or less, where the solution is just at its end.
+        np.testing.assert_allclose(given_back, wanted, atol=6e-4)
+
+
+def test_a_head_alone_is_flipped_by_no_exemplar():
+    one = evidence([0.5], [0.4], head=3.0)
+    for scorer in (make_scorer("head"), make_scorer("combined", share=1.0)):
+        for label in ("unsafe", "safe"):
+            assert np.isnan(flip_similarity(scorer, one, label, np.zeros(1))[0])
 
 
 @given(st.floats(-0.2, 0.9), st.floats(-0.2, 0.9), st.floats(-2, 2))

@@ -244,11 +244,32 @@ def test_stats_and_documents(store: ExemplarStore) -> None:
     assert (stats.version, stats.n_unsafe, stats.n_safe, stats.n_muted) == (2, 2, 1, 1)
     assert (stats.by_category, stats.by_source) == ({"fraud": 2}, {"s": 2})
     assert (stats.fingerprint, stats.dimension) == (FINGERPRINT, DIMENSION)
-    assert store.get_document("calibration") is None
-    store.set_document("calibration", "{}")
-    store.set_document("calibration", '{"é": "\0"}')
-    assert store.get_document("calibration") == '{"é": "\0"}'
+    assert store.get_documents(["calibration"]) == {}
+    store.set_documents({"calibration": "{}", "head": "1"})
+    store.set_documents({"calibration": '{"é": "\0"}'})
+    assert store.get_documents(["head", "none"]) == {"head": "1"}
+    assert store.get_documents(["calibration"]) == {"calibration": '{"é": "\0"}'}
     assert store.version == 2
+
+
+def test_documents_are_set_all_or_none(store: ExemplarStore) -> None:
+    store.set_documents({"calibration": "old", "head": "old"})
+    with pytest.raises(InputError, match="the document 'head' holds a lone surrogate"):
+        store.set_documents({"calibration": "new", "head": "\ud800"})
+    assert store.get_documents(["calibration", "head"]) == {"calibration": "old", "head": "old"}
+
+
+def test_a_reader_never_sees_half_of_the_documents(store: ExemplarStore) -> None:
+    keys = ["calibration", "head"]
+    store.set_documents(dict.fromkeys(keys, "0"))
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(
+            lambda: [store.set_documents(dict.fromkeys(keys, str(i))) for i in range(100)]
+        )
+        while not writing.done():
+            assert len(set(store.get_documents(keys).values())) == 1
+        writing.result()
+    assert store.get_documents(keys) == dict.fromkeys(keys, "99")
 
 
 def test_texts_of_all_kinds_come_back_as_they_were(store: ExemplarStore) -> None:

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from safe_embed.records import Label
-from safe_embed.stores import blocks, sidecar, sqlite_index
+from safe_embed.stores import blocks, sidecar, sqlite_index, sqlite_reader
 from safe_embed.stores.base import Exemplar, Filter
 from safe_embed.stores.blocks import Block
 from safe_embed.stores.fast_search import FastIndex
@@ -383,3 +383,56 @@ def test_the_fast_index_survives_its_bytes() -> None:
     queries = clustered(5, seed=3)
     assert np.array_equal(index.candidates(queries, 50), again.candidates(queries, 50))
     assert sorted(again.candidates(queries[:1], 2100)[0])[:100] == [-1] * 100
+
+
+def test_the_second_search_reads_all_exemplars_of_a_small_label(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    really = sqlite_reader.exemplars_by_number
+
+    def counted(connection: sqlite3.Connection, numbers: set[int]) -> dict[int, Exemplar]:
+        read.append(len(numbers))
+        return really(connection, numbers)
+
+    monkeypatch.setattr(sqlite_reader, "exemplars_by_number", counted)
+    with closing(SqliteStore.create(store_path, fingerprint="f", dimension=D)) as small:
+        small.add(some_exemplars(900, "safe"), clustered(900))
+        queries = clustered(50, seed=7)
+        for i in range(50):
+            found_ids(small, queries[i : i + 1], label="safe")
+        assert read[0] == 20
+        assert sum(read) == 900
+        assert len(read) == 2
+        small.add([exemplar("new", "safe")], queries[:1])
+        assert found_ids(small, queries[:1], k=1, label="safe") == [["new"]]
+        assert sum(read) == 901
+        monkeypatch.setattr(sqlite_reader, "_EXEMPLARS_KEPT", 900)
+        small.add([exemplar("newer", "safe")], queries[1:2])
+        assert found_ids(small, queries[1:2], k=1, label="safe") == [["newer"]]
+        assert len(small._found) == 1
+
+
+def test_a_large_label_reads_what_it_finds(store: SqliteStore) -> None:
+    for i in range(3):
+        found_ids(store, clustered(1, seed=i))
+    assert len(store._found) <= 60
+
+
+@needs_faiss
+def test_more_rows_have_more_candidates(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    really = FastIndex.candidates
+
+    def noted(index: FastIndex, queries: NDArray[np.float32], n: int) -> NDArray[np.int64]:
+        asked.append(n)
+        return really(index, queries, n)
+
+    monkeypatch.setattr(FastIndex, "candidates", noted)
+    with closing(SqliteStore.create(store_path, fingerprint="f", dimension=D)) as large:
+        large.add(some_exemplars(N, "safe"), clustered(N))
+        for rows_per_candidate, most in ((500, 2048), (6, 2048), (6, 300)):
+            monkeypatch.setattr(blocks, "_ROWS_PER_CANDIDATE", rows_per_candidate)
+            monkeypatch.setattr(blocks, "_MOST_FOR_ROWS", most)
+            found_ids(large, clustered(1, seed=7), label="safe")
+    assert asked == [200, 500, 300]

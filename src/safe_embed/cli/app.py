@@ -22,6 +22,7 @@ from safe_embed.cli.leaderboard import leaderboard
 from safe_embed.cli.plot import plot
 from safe_embed.cli.report import report
 from safe_embed.cli.run import run
+from safe_embed.cli.train import train
 from safe_embed.errors import SafeEmbedError
 
 __all__ = ["app", "main"]
@@ -44,6 +45,7 @@ app.command()(plot)
 app.command()(leaderboard)
 app.command()(baseline)
 app.command()(export)
+app.command()(train)
 app.command()(calibrate)
 app.command("detect-eval")(detect_eval)
 app.add_typer(index_app, name="index")

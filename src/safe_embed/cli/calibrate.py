@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from safe_embed.cli.detectors import EncoderChoice, column_map, opened_detector
-from safe_embed.cli.labelled_files import prompts_of_file
+from safe_embed.cli.labelled_files import prompts_named
 from safe_embed.cli.options import (
     AllowPickleOption,
     BackendOption,
@@ -33,7 +30,6 @@ from safe_embed.cli.output import interruptible, note, print_plain, print_result
 if TYPE_CHECKING:
     from safe_embed.detection import Detector
     from safe_embed.records import Prompt
-    from safe_embed.stores.base import ExemplarStore
 
 __all__ = ["calibrate"]
 
@@ -48,11 +44,13 @@ class Method(StrEnum):
 def calibrate(
     *,
     data: Annotated[
-        Path | None,
+        list[str] | None,
         typer.Option(
-            help="CSV, JSONL or Parquet file of prompts with labels, benign ones as in your "
-            "traffic. Without it and without --store: the part of safe-embed-core that was held "
-            "out for this.",
+            help="File of prompts with labels, benign ones as in your traffic; unsafe:FILE or "
+            "safe:FILE of prompts of one label; or hub:ORG/NAME:SPLIT. Repeat for several. Without "
+            "it and without --store: the part of safe-embed-core that was held out for this, "
+            "safe-embed-core:train/calibration.",
+            metavar="FILE",
             show_default=False,
         ),
     ] = None,
@@ -109,14 +107,14 @@ def calibrate(
     from safe_embed.errors import InputError
     from safe_embed.reports.detection_tables import CalibrationSummary, calibration_view
 
-    if data is None and store is not None:
+    if not data and store is not None:
         raise InputError("--store needs --data: prompts with labels that are no exemplars of it")
     mapping = column_map(column, unsafe_label, safe_label)
-    if data is None:
+    if not data:
         prompts = _core_prompts(max_fpr)
         review_fpr = max(max_fpr, REVIEW_FPR) if review_fpr is None else review_fpr
     else:
-        prompts = prompts_of_file(data, mapping)
+        prompts = prompts_named(data, mapping)
     choice = EncoderChoice(
         name=encoder,
         backend=backend,
@@ -129,14 +127,14 @@ def calibrate(
     again = "the earlier calibration stays; the same command starts anew"
     with interruptible(again), opened_detector(choice, store) as detector:
         before = detector.calibration
-        with _unchanged_on_error(detector.store):
-            changed = _refitted(detector, scorer).calibrate(
-                prompts,
-                max_fpr=max_fpr,
-                review_fpr=review_fpr,
-                method=method.value,
-                per_category=per_category,
-            )
+        changed = _under(detector, scorer).calibrate(
+            prompts,
+            max_fpr=max_fpr,
+            review_fpr=review_fpr,
+            method=method.value,
+            per_category=per_category,
+            refit=True,
+        )
         after = changed.calibration
         assert after is not None  # noqa: S101 - `calibrate` made it
         name = detector.encoder.name
@@ -153,29 +151,16 @@ def calibrate(
         print_result(calibration_view({**columns, "now": summary}))
 
 
-@contextmanager
-def _unchanged_on_error(store: ExemplarStore) -> Iterator[None]:
-    """Brings back what a detector kept in its store when the block fails or is interrupted."""
-    from safe_embed.detection.documents import CALIBRATION_KEY, HEAD_KEY
-
-    before = {key: store.get_document(key) for key in (HEAD_KEY, CALIBRATION_KEY)}
-    try:
-        yield
-    except BaseException:
-        for key, text in before.items():
-            if store.get_document(key) != text:
-                store.set_document(key, text or "")
-        raise
-
-
-def _refitted(detector: Detector, scorer: str | None) -> Detector:
+def _under(detector: Detector, scorer: str | None) -> Detector:
+    """The detector, or one on the same index under another scorer that has yet to be fitted."""
     if scorer is None:
-        return detector.refit()
-    from safe_embed.detection import Detector
-    from safe_embed.detection.documents import CALIBRATION_KEY, write_document
+        return detector
+    from safe_embed.detection import Detector, make_scorer
+    from safe_embed.detection.documents import INDEX_KEY, IndexDocument, read_document
 
-    write_document(detector.store, CALIBRATION_KEY, None)  # it is for the other scorer
-    return Detector.open(detector.store, detector.encoder, scorer=scorer).refit()
+    index = read_document(detector.store, INDEX_KEY, IndexDocument)
+    assert index is not None  # noqa: S101 - a detector was opened on it
+    return Detector(detector.store, detector.encoder, make_scorer(scorer), index)
 
 
 def _core_prompts(max_fpr: float) -> list[Prompt]:

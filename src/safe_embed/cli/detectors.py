@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,11 +24,9 @@ __all__ = [
     "full_category",
     "opened_detector",
     "opened_store",
-    "remember_encoder",
+    "remembered_as",
     "remembered_encoder",
 ]
-
-_ENCODER_KEY = "cli/encoder"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,23 +109,25 @@ def opened_detector(choice: EncoderChoice, path: Path | None) -> Iterator[Detect
             raise InputError(
                 f"the index {path} was built with another encoder{built} (fingerprint "
                 f"{store.fingerprint[:12]}; {encoder.name!r} has {encoder.fingerprint[:12]}): use "
-                f"that one, or change the index with `safe-embed index reembed --store {path} "
-                f"--encoder {choice.name or encoder.name}`"
+                f"that one, or change the index with `safe-embed index reembed --store "
+                f"{shlex.quote(str(path))} --encoder {shlex.quote(choice.name or encoder.name)}`"
             )
         yield Detector.open(store, encoder)
 
 
-def remember_encoder(store: SqliteStore, choice: EncoderChoice) -> None:
-    """Lets later commands on this index do without --encoder."""
-    name = choice.name or _default_name()
-    if Path(name).expanduser().is_dir():
-        name = str(Path(name).expanduser().absolute())
-    store.set_document(_ENCODER_KEY, name)
+def remembered_as(choice: EncoderChoice) -> dict[str, str]:
+    """The document of a store by which later commands on it do without --encoder."""
+    from safe_embed.detection.documents import ENCODER_KEY
+    from safe_embed.encoders.adaptation import absolute_name
+
+    return {ENCODER_KEY: absolute_name(choice.name or _default_name())}
 
 
 def remembered_encoder(store: SqliteStore) -> str:
-    """The name that `remember_encoder` kept; "" where there is none."""
-    return store.get_document(_ENCODER_KEY) or ""
+    """The name of `remembered_as`; "" where there is none."""
+    from safe_embed.detection.documents import ENCODER_KEY
+
+    return store.get_documents([ENCODER_KEY]).get(ENCODER_KEY, "")
 
 
 def columns_of(pairs: Sequence[str] | None) -> dict[str, str]:
@@ -209,7 +210,7 @@ def _is_built(path: Path) -> bool:
         return False
     try:
         with opened_store(path) as store:
-            return bool(store.get_document(CALIBRATION_KEY))
+            return bool(store.get_documents([CALIBRATION_KEY]).get(CALIBRATION_KEY))
     except StorageError as error:
         raise StorageError(
             f"{error} (it is only kept in the cache: delete {path}, and it is built again)"

@@ -17,9 +17,9 @@ from safe_embed.cli.detectors import (
     column_map,
     full_category,
     opened_detector,
-    remember_encoder,
+    remembered_as,
 )
-from safe_embed.cli.labelled_files import exemplars_of_file
+from safe_embed.cli.labelled_files import exemplars_named
 from safe_embed.cli.options import (
     AllowPickleOption,
     BackendOption,
@@ -39,17 +39,29 @@ from safe_embed.cli.output import interruptible, note, print_plain, print_result
 
 if TYPE_CHECKING:
     from safe_embed.encoders import Encoder
-    from safe_embed.records import Prompt
     from safe_embed.stores.base import Exemplar, ExemplarStore
     from safe_embed.stores.sqlite import SqliteStore
 
 __all__ = ["ExemplarLabel", "add", "build", "show_change"]
 
 _COLUMNS = "with columns text, label (unsafe or safe), and as you like id, category, source, tenant"
+_NAMES = (
+    "unsafe:FILE or safe:FILE of prompts of one label; a data set of `data list`, such as "
+    "safe-embed-core; or hub:ORG/NAME:SPLIT"
+)
 SourceOption = Annotated[
     str | None,
     typer.Option(
         help="Where they come from, shown in the evidence; the file's name by default.",
+        show_default=False,
+    ),
+]
+LeaveOutOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="File or data set whose texts must not become exemplars, such as test data. Repeat "
+        "for several.",
+        metavar="FILE",
         show_default=False,
     ),
 ]
@@ -64,17 +76,18 @@ class ExemplarLabel(StrEnum):
 
 def build(
     exemplars: Annotated[
-        Path,
+        list[str],
         typer.Argument(
-            help=f"CSV, JSONL or Parquet file {_COLUMNS}; or pairs, or contrast sets; or "
-            "safe-embed-core.",
-            metavar="EXEMPLARS",
+            help=f"Files {_COLUMNS}; of pairs or contrast sets; {_NAMES}.",
+            metavar="EXEMPLARS...",
         ),
     ],
     *,
     store: StoreOption,
     encoder: Annotated[str, typer.Option(help="Name in the catalogue, or a directory.")] = "minilm",
     source: SourceOption = None,
+    leave_out: LeaveOutOption = None,
+    reason: NoteOption = "",
     column: ColumnOption = None,
     unsafe_label: UnsafeLabelOption = None,
     safe_label: SafeLabelOption = None,
@@ -97,15 +110,13 @@ def build(
 
     safe-embed-core comes with its calibration; calibrate another with `safe-embed calibrate`.
     """
-    from safe_embed.detection import Detector
+    from safe_embed.detection import Detector, make_scorer
     from safe_embed.detection.default import REVIEW_FPR
+    from safe_embed.detection.index import fill_index
+    from safe_embed.detection.scorers import DEFAULT_SCORER
 
-    calibration: Sequence[Prompt] = ()
-    if _is_core(exemplars):
-        found, calibration = _core(source)
-    else:
-        mapping = column_map(column, unsafe_label, safe_label)
-        found = exemplars_of_file(exemplars, mapping, source)
+    mapping = column_map(column, unsafe_label, safe_label)
+    found, calibration = exemplars_named(exemplars, mapping, source, leave_out or ())
     _require_both_labels(exemplars, found)
     choice = EncoderChoice(
         name=encoder,
@@ -118,28 +129,31 @@ def build(
     )
     again = f"the same command goes on; {store} is not whole yet"
     with interruptible(again), _new_store(store, choice) as (opened, loaded):
+        opened.set_documents(remembered_as(choice))
         with progress_bar(f"embedding with {loaded.name}") as progress:
-            detector = Detector.build(
-                found,
+            index = fill_index(
+                opened,
                 loaded,
-                store=opened,
-                average_similarity=average_similarity,
+                found,
+                average=average_similarity,
+                note=reason,
                 progress=progress,
             )
-        remember_encoder(opened, choice)
+        detector = Detector(opened, loaded, make_scorer(DEFAULT_SCORER), index)
         if calibration:
-            detector.calibrate(calibration, review_fpr=REVIEW_FPR)
+            detector.calibrate(calibration, review_fpr=REVIEW_FPR, refit=True)
         else:
+            detector.refit()
             note(f"not calibrated: `safe-embed calibrate --store {store} --data FILE` does that")
         show_change(opened, 0, json_output=json_output)
 
 
 def add(
     exemplars: Annotated[
-        Path | None,
+        list[str] | None,
         typer.Argument(
-            help=f"CSV, JSONL or Parquet file {_COLUMNS}.",
-            metavar="EXEMPLARS",
+            help=f"Files {_COLUMNS}; {_NAMES}.",
+            metavar="EXEMPLARS...",
             show_default=False,
         ),
     ] = None,
@@ -159,6 +173,7 @@ def add(
         typer.Option("--id", help="Its id; by default made of its text.", show_default=False),
     ] = None,
     source: SourceOption = None,
+    leave_out: LeaveOutOption = None,
     tenant: Annotated[str, typer.Option(help="Whose it is, where an index serves many.")] = "",
     reason: NoteOption = "",
     column: ColumnOption = None,
@@ -176,15 +191,16 @@ def add(
     """Add exemplars, which count from the next check on; one that is there stays as it is."""
     from safe_embed.errors import InputError
 
-    if (exemplars is None) == (text is None):
+    if (not exemplars) == (text is None):
         raise InputError("give a file of exemplars, or --text and --label, not both")
-    if exemplars is not None:
+    if exemplars:
         if any((label, category, id_, tenant)):
             raise InputError(
-                "--label, --category, --id and --tenant go with --text; a file has columns for them"
+                "--label, --category, --id and --tenant go with --text; a file has columns for "
+                "them, or is of one label as unsafe:FILE or safe:FILE"
             )
         mapping = column_map(column, unsafe_label, safe_label)
-        found = exemplars_of_file(exemplars, mapping, source)
+        found, _ = exemplars_named(exemplars, mapping, source, leave_out or ())
     else:
         if label is None:
             raise InputError("--text needs --label unsafe or --label safe")
@@ -244,30 +260,14 @@ def _exemplar(text: str, label: ExemplarLabel, id_: str | None) -> Exemplar:
     )
 
 
-def _is_core(exemplars: Path) -> bool:
-    from safe_embed.datasets import CORE
-
-    return str(exemplars) == CORE and not exemplars.exists()
-
-
-def _core(source: str | None) -> tuple[list[Exemplar], Sequence[Prompt]]:
-    """Exemplars of safe-embed-core's train split, and the part of it that calibrates."""
-    from safe_embed.datasets import CORE, load_core
-    from safe_embed.detection.default import split_core
-    from safe_embed.detection.index import to_exemplars
-
-    split = split_core(load_core("train"))
-    return to_exemplars(split.exemplars, source=source or CORE), split.calibration
-
-
-def _require_both_labels(path: Path, exemplars: Sequence[Exemplar]) -> None:
+def _require_both_labels(names: Sequence[str], exemplars: Sequence[Exemplar]) -> None:
     from safe_embed.errors import DataError
 
     labels = {one.label for one in exemplars if not one.muted}
     for label, other in (("unsafe", "safe"), ("safe", "unsafe")):
         if label not in labels:
             message = f"holds no {label} exemplar; add some, best ones that look like the {other}"
-            raise DataError(path, f"{message} ones")
+            raise DataError(", ".join(names), f"{message} ones")
 
 
 @contextmanager
@@ -279,7 +279,7 @@ def _new_store(path: Path, choice: EncoderChoice) -> Iterator[tuple[SqliteStore,
 
     if path.exists():
         opened = SqliteStore.open(path, report=note)
-        whole = bool(opened.get_document(INDEX_KEY))
+        whole = bool(opened.get_documents([INDEX_KEY]))
         opened.close()
         if whole:
             raise InputError(

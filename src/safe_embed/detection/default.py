@@ -12,6 +12,8 @@ from filelock import FileLock
 from safe_embed.datasets import CORE, CoreRecord, core_digest, load_core
 from safe_embed.detection.detector import Detector
 from safe_embed.detection.documents import CALIBRATION_KEY
+from safe_embed.detection.index import fill_index
+from safe_embed.detection.scorers import DEFAULT_SCORER, make_scorer
 from safe_embed.encoders.base import Encoder
 from safe_embed.encoders.embedded import Progress
 from safe_embed.files import cache_dir
@@ -26,6 +28,7 @@ __all__ = [
     "StoreFactory",
     "default_detector",
     "default_index_path",
+    "is_held_out",
     "split_core",
 ]
 
@@ -81,20 +84,22 @@ def default_detector(
     path = default_index_path(encoder)
     path.parent.mkdir(parents=True, exist_ok=True)
     store = open_store(path, encoder.fingerprint, encoder.dimension)
-    if store.get_document(CALIBRATION_KEY):
+    if _is_calibrated(store):
         detector = Detector.open(store, encoder)
         kept = detector.calibration
         if kept is not None and (kept.max_fpr, kept.review_fpr) == (max_fpr, review_fpr):
             return detector
     with FileLock(path.with_suffix(".lock")):
         split = split_core(load_core("train"), max_fpr=max_fpr)
-        if store.get_document(CALIBRATION_KEY):  # another process may have been faster
+        is_built = _is_calibrated(store)  # another process may have been faster
+        if is_built:
             detector = Detector.open(store, encoder)
         else:
-            detector = Detector.build(
-                split.exemplars, encoder, store=store, source=CORE, progress=progress
-            )
-        return detector.calibrate(split.calibration, max_fpr=max_fpr, review_fpr=review_fpr)
+            index = fill_index(store, encoder, split.exemplars, source=CORE, progress=progress)
+            detector = Detector(store, encoder, make_scorer(DEFAULT_SCORER), index)
+        return detector.calibrate(
+            split.calibration, max_fpr=max_fpr, review_fpr=review_fpr, refit=not is_built
+        )
 
 
 def split_core(records: Sequence[CoreRecord], *, max_fpr: float = 0.01) -> DefaultSplit:
@@ -108,19 +113,24 @@ def split_core(records: Sequence[CoreRecord], *, max_fpr: float = 0.01) -> Defau
         records: as `load_core` returns them.
         max_fpr: what the calibration should promise.
     """
-    held = [one for one in records if _is_held_out(one.group or one.id)]
+    held = [one for one in records if is_held_out(one.group or one.id)]
     ordinary = [one for one in held if one.part == "benign"]
     safe = [one for one in held if one.label == "safe"]
     benign = ordinary if len(ordinary) >= min_benign(max_fpr) else safe
     unsafe = [one for one in held if one.label == "unsafe"]
-    kept = [one for one in records if not _is_held_out(one.group or one.id)]
+    kept = [one for one in records if not is_held_out(one.group or one.id)]
     return DefaultSplit(
         exemplars=tuple(_prompt(one) for one in kept),
         calibration=tuple(_prompt(one) for one in [*unsafe, *benign]),
     )
 
 
-def _is_held_out(name: str) -> bool:
+def _is_calibrated(store: ExemplarStore) -> bool:
+    return bool(store.get_documents([CALIBRATION_KEY]).get(CALIBRATION_KEY))
+
+
+def is_held_out(name: str) -> bool:
+    """Whether a group of safe-embed-core calibrates, and is neither exemplar nor trained on."""
     digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % _HELD_OUT == 0
 

@@ -16,9 +16,9 @@ from safe_embed.detection.heads import Heads, fit_head
 from safe_embed.detection.index import (
     add_exemplars,
     check_canaries,
-    make_index_document,
+    fill_index,
+    no_detector,
     require_encoder,
-    require_labels,
     to_exemplars,
 )
 from safe_embed.detection.judge import Judge
@@ -27,7 +27,6 @@ from safe_embed.detection.scorers import DEFAULT_SCORER, Scorer, make_scorer
 from safe_embed.detection.verdict import EncoderName, Verdict
 from safe_embed.encoders.base import Encoder
 from safe_embed.encoders.embedded import Progress
-from safe_embed.errors import InputError
 from safe_embed.records import ContrastSet, Prompt, PromptPair
 from safe_embed.stores.base import Exemplar, ExemplarStore
 
@@ -61,12 +60,15 @@ class Detector:
     def __init__(
         self, store: ExemplarStore, encoder: Encoder, scorer: Scorer, index: IndexDocument
     ) -> None:
-        """Use `build` or `open`."""
+        """Use `build` or `open`; nothing is fitted before `refit` or `calibrate` with `refit`."""
         self._store = store
         self._encoder = encoder
         self._scorer = scorer
         self._index = index
+        # Told with each verdict, and a fingerprint is a digest that takes a while.
+        self._encoder_name = EncoderName(name=encoder.name, fingerprint=encoder.fingerprint)
         self._fitted = Fitted(None, None)
+        self._heads: tuple[HeadDocument | None, Heads] = None, Heads(None)
         self._lock = threading.Lock()
 
     @classmethod
@@ -100,16 +102,15 @@ class Detector:
             from safe_embed.stores.memory import MemoryStore
 
             store = MemoryStore(encoder.fingerprint, encoder.dimension)
-        require_encoder(store, encoder)
-        exemplars = to_exemplars(prompts, source=source)
-        if exemplars:
-            add_exemplars(store, encoder, exemplars, progress=progress)
-        index = make_index_document(store, encoder, average_similarity)
-        detector = cls(store, encoder, _scorer(scorer), index)
-        require_labels(store, detector._scorer.labels)
-        documents.write_document(store, documents.INDEX_KEY, index)
-        detector.refit()
-        return detector
+        index = fill_index(
+            store,
+            encoder,
+            prompts,
+            average=average_similarity,
+            source=source,
+            progress=progress,
+        )
+        return cls(store, encoder, _scorer(scorer), index).refit()
 
     @classmethod
     def open(
@@ -127,15 +128,10 @@ class Detector:
                 that no detector was built on.
         """
         require_encoder(store, encoder)
-        index = documents.read_document(store, documents.INDEX_KEY, IndexDocument)
+        index, head, calibration = documents.read_documents(store)
         if index is None:
-            raise InputError(
-                "no detector was built on this store; build one (`Detector.build`, with no prompts "
-                "where the exemplars are in it)"
-            )
-        check_canaries(index, encoder)
-        head = documents.read_document(store, documents.HEAD_KEY, HeadDocument)
-        calibration = documents.read_document(store, documents.CALIBRATION_KEY, Calibration)
+            raise no_detector(store)
+        check_canaries(store, index, encoder)
         if scorer is None and calibration is not None:
             scorer = make_scorer(**calibration.scorer)
         detector = cls(store, encoder, _scorer(scorer or DEFAULT_SCORER), index)
@@ -189,10 +185,7 @@ class Detector:
             InputError: there is no exemplar of a label.
         """
         with self._lock:
-            head = fit_head(self._store) if self._scorer.uses_head else None
-            documents.write_document(self._store, documents.CALIBRATION_KEY, None)
-            documents.write_document(self._store, documents.HEAD_KEY, head)
-            self._fitted = Fitted(head, None)
+            self._keep(Fitted.on(self._store, self._scorer))
         return self
 
     def calibrate(
@@ -203,6 +196,7 @@ class Detector:
         review_fpr: float | None = None,
         method: CalibrationMethod = "platt",
         per_category: bool = False,
+        refit: bool = False,
     ) -> Self:
         """Sets the meaning of the score, and the thresholds, from prompts that are no exemplars.
 
@@ -219,13 +213,14 @@ class Detector:
                 0.5, when None, and `max_fpr` for no review.
             method: how probabilities are fitted.
             per_category: own thresholds for categories with enough benign prompts near them.
+            refit: fit the head on the present exemplars first; both change as one, or not at all.
 
         Raises:
             InputError: a prompt without a label, too few benign ones, rates that cannot be, or a
                 score that does not rise with harm.
         """
         with self._lock:
-            fitted = self._fitted
+            fitted = Fitted.on(self._store, self._scorer) if refit else self._fitted
             calibration = make_calibration(
                 self._judge(fitted, self._scorer),
                 fitted.head_for(self._scorer),
@@ -234,9 +229,7 @@ class Detector:
                 method=method,
                 per_category=per_category,
             )
-            documents.write_document(self._store, documents.HEAD_KEY, fitted.head)
-            documents.write_document(self._store, documents.CALIBRATION_KEY, calibration)
-            self._fitted = Fitted(fitted.head, calibration)
+            self._keep(Fitted(fitted.head, calibration))
         return self
 
     def check(self, text: str) -> Verdict:
@@ -265,7 +258,6 @@ class Detector:
         fitted = self._fitted
         version = self._store.version
         levels, notes = fitted.levels(), fitted.notes(self._scorer, version)
-        name = EncoderName(name=self._encoder.name, fingerprint=self._encoder.fingerprint)
         verdicts: list[Verdict] = []
         for scored in self._judge(fitted, self._scorer).score(prepare(texts)):
             verdicts += explain(
@@ -273,7 +265,7 @@ class Detector:
                 self._scorer,
                 levels,
                 average=self.average_similarity,
-                encoder=name,
+                encoder=self._encoder_name,
                 index_version=version,
                 notes=notes,
             )
@@ -293,9 +285,18 @@ class Detector:
         """
         return self._judge(self._fitted, scorer or self._scorer)
 
+    def _keep(self, fitted: Fitted) -> None:
+        self._store.set_documents(
+            documents.document_texts(self._index, fitted.head, fitted.calibration)
+        )
+        self._fitted = fitted
+
     def _judge(self, fitted: Fitted, scorer: Scorer) -> Judge:
         head = fitted.head_for(scorer)
-        heads = Heads(head.head() if head else None)
+        made_of, heads = self._heads
+        if head is not made_of:
+            heads = Heads(head.head() if head else None)
+            self._heads = head, heads
         return Judge(self._store, self._encoder, scorer, self.average_similarity, heads)
 
 

@@ -17,17 +17,21 @@ from safe_embed.stores.base import ExemplarStore
 
 __all__ = [
     "CALIBRATION_KEY",
+    "ENCODER_KEY",
     "HEAD_KEY",
     "INDEX_KEY",
     "Calibration",
     "HeadDocument",
     "IndexDocument",
+    "document_texts",
     "read_document",
+    "read_documents",
     "texts_digest",
-    "write_document",
 ]
 
 CALIBRATION_KEY = "detector/calibration"
+ENCODER_KEY = "cli/encoder"
+"""A name by which `load_encoder` finds the encoder, kept where it is known."""
 HEAD_KEY = "detector/head"
 INDEX_KEY = "detector/index"
 
@@ -112,7 +116,34 @@ def read_document(store: ExemplarStore, key: str, kind: type[D]) -> D | None:
     Raises:
         InputError: it is damaged, of another schema, or of another encoder.
     """
-    text = store.get_document(key)
+    return _parsed(store, key, store.get_documents([key]).get(key), kind)
+
+
+def read_documents(
+    store: ExemplarStore,
+) -> tuple[IndexDocument | None, HeadDocument | None, Calibration | None]:
+    """All that a detector kept, as it was at one moment.
+
+    Raises:
+        InputError: see `read_document`.
+    """
+    texts = store.get_documents([INDEX_KEY, HEAD_KEY, CALIBRATION_KEY])
+    return (
+        _parsed(store, INDEX_KEY, texts.get(INDEX_KEY), IndexDocument),
+        _parsed(store, HEAD_KEY, texts.get(HEAD_KEY), HeadDocument),
+        _parsed(store, CALIBRATION_KEY, texts.get(CALIBRATION_KEY), Calibration),
+    )
+
+
+def document_texts(
+    index: IndexDocument | None, head: HeadDocument | None, calibration: Calibration | None
+) -> dict[str, str]:
+    """What a store is given to keep, in one change; an empty text stands for no document."""
+    kept = {INDEX_KEY: index, HEAD_KEY: head, CALIBRATION_KEY: calibration}
+    return {key: one.model_dump_json() if one else "" for key, one in kept.items()}
+
+
+def _parsed(store: ExemplarStore, key: str, text: str | None, kind: type[D]) -> D | None:
     if not text:
         return None
     what, remedy = _WHAT[key]
@@ -133,11 +164,6 @@ def read_document(store: ExemplarStore, key: str, kind: type[D]) -> D | None:
             f"{remedy}"
         )
     return document
-
-
-def write_document(store: ExemplarStore, key: str, document: _Document | None) -> None:
-    """Keeps a document; None removes it."""
-    store.set_document(key, document.model_dump_json() if document is not None else "")
 
 
 def texts_digest(items: Iterable[tuple[str, str]]) -> str:

@@ -197,11 +197,8 @@ def _rows(item: Labelled) -> list[_Row]:
             raise InputError(f"prompt {item.id!r} has no label; an evaluation needs all of them")
         return [_Row(item.id, item.text, item.label, item.category)]
     if isinstance(item, PromptPair):
-        sides: tuple[tuple[Label, str], ...] = (("unsafe", item.unsafe), ("safe", item.safe))
-        return [
-            _Row(f"{item.id}/{label}", text, label, None, item.type, item.id)
-            for label, text in sides
-        ]
+        unsafe = _Row(f"{item.id}/unsafe", item.unsafe, "unsafe", item.category, item.type, item.id)
+        return [unsafe, _Row(f"{item.id}/safe", item.safe, "safe", None, item.type, item.id)]
     original = _Row(f"{item.id}/original", item.original, "unsafe", item.category, group=item.id)
     edits = enumerate(item.edits, 1)
     return [

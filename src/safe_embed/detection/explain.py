@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safe_embed.detection.calibration import PlattMap, ProbabilityMap, Thresholds
+from safe_embed.detection.evidence import Evidence
 from safe_embed.detection.judge import Scored
-from safe_embed.detection.scorers import Evidence, Scorer
+from safe_embed.detection.scorers import Scorer
 from safe_embed.detection.scoring import SLACK, Found, flip_similarity
 from safe_embed.detection.verdict import (
     Decision,
@@ -73,26 +75,23 @@ def explain(
     top = [next(iter(one), "") for one in weights]
     block = np.array([own.get(name, levels.thresholds.block) for name in top])
     review = np.minimum(block, levels.thresholds.review)
-    decisions = [
-        _decision(raw, high, low) for raw, high, low in zip(scored.raw, block, review, strict=True)
-    ]
-    score, high, low = (
-        levels.probability.probabilities(one) for one in (scored.raw, block, review)
-    )
+    levels_of = np.array([scored.raw, block, review])
+    decisions = [_decision(*one) for one in levels_of.T.tolist()]
+    score, high, low = levels.probability.probabilities(levels_of).tolist()
     flips = _flips(scored.found.evidence, scorer, block, review, decisions)
     verdicts = []
     for row, prompt in enumerate(scored.prompts):
         shares, piece = weights[row], scored.pieces[row]
         evidence = _nearest(scored.found, row, average)
         fired = [name for name, share in shares.items() if share >= _FIRES]
-        scores = {name: float(share * score[row]) for name, share in shares.items()}
+        scores = {name: share * score[row] for name, share in shares.items()}
         verdicts.append(
             Verdict(
                 decision=decisions[row],
-                score=float(score[row]),
+                score=score[row],
                 raw_score=float(scored.raw[row]),
-                threshold=float(high[row]),
-                review_threshold=float(low[row]),
+                threshold=high[row],
+                review_threshold=low[row],
                 calibrated=levels.calibrated,
                 categories={name: one for name, one in scores.items() if one >= _TOLD},
                 fired_categories=() if decisions[row] == "allow" else tuple(fired),
@@ -123,15 +122,19 @@ def _decision(raw: float, block: float, review: float) -> Decision:
 def _nearest(found: Found, row: int, average: float) -> Nearest:
     def shown(exemplars: Sequence[Exemplar], similarities: Numbers) -> tuple[Neighbor, ...]:
         return tuple(
-            Neighbor(
-                id=one.id,
-                text=one.text,
-                category=one.category,
-                source=one.source,
-                similarity=float(similarity),
-                cosine=float(similarity * (1 - average) + average),
-            )
-            for one, similarity in zip(exemplars[:_SHOWN], similarities, strict=False)
+            [
+                Neighbor(
+                    id=one.id,
+                    text=one.text,
+                    category=one.category,
+                    source=one.source,
+                    similarity=similarity,
+                    cosine=similarity * (1 - average) + average,
+                )
+                for one, similarity in zip(
+                    exemplars[:_SHOWN], similarities[:_SHOWN].tolist(), strict=False
+                )
+            ]
         )
 
     return Nearest(
@@ -166,17 +169,18 @@ def _flips(
         own = Evidence(evidence.unsafe[rows], evidence.safe[rows], evidence.head[rows])
         needed = flip_similarity(scorer, own, label, threshold[rows])
         nearest = (own.unsafe if label == "unsafe" else own.safe)[:, 0]
-        for row, similarity, there in zip(rows, needed, nearest, strict=True):
+        told = zip(rows.tolist(), needed.tolist(), nearest.tolist(), strict=True)
+        for row, similarity, there in told:
             sentences[row] = _sentence(label, verb, similarity, there)
     return sentences
 
 
 def _sentence(label: str, verb: str, needed: float, nearest: float) -> str:
-    if np.isnan(needed):
+    if math.isnan(needed):
         return (
             f"No single {label} exemplar would {verb} this prompt, not even one of the same text."
         )
-    there = f"; the nearest has {nearest:.2f}" if np.isfinite(nearest) else ""
+    there = f"; the nearest has {nearest:.2f}" if math.isfinite(nearest) else ""
     return (
         f"One more {label} exemplar with a similarity of at least {needed:.2f} would {verb} this "
         f"prompt{there}."

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 from safe_embed.detection.calibration import Thresholds
 from safe_embed.detection.documents import Calibration, HeadDocument
 from safe_embed.detection.explain import UNCALIBRATED, Levels
+from safe_embed.detection.heads import fit_head
+from safe_embed.detection.index import require_labels
 from safe_embed.detection.scorers import Scorer, scorer_settings
 from safe_embed.errors import InputError
+from safe_embed.stores.base import ExemplarStore
 
 __all__ = ["Fitted"]
 
@@ -19,6 +23,16 @@ class Fitted:
 
     head: HeadDocument | None
     calibration: Calibration | None
+
+    @classmethod
+    def on(cls, store: ExemplarStore, scorer: Scorer) -> Self:
+        """A fit on the present exemplars, without a calibration.
+
+        Raises:
+            InputError: there is no exemplar of a label that the scorer needs.
+        """
+        require_labels(store, scorer.labels)
+        return cls(fit_head(store) if scorer.uses_head else None, None)
 
     def head_for(self, scorer: Scorer) -> HeadDocument | None:
         """The head, where the scorer uses one."""

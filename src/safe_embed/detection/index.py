@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from safe_embed.datasets import load_core, prompts_of
-from safe_embed.detection.documents import IndexDocument
+from safe_embed.detection.documents import ENCODER_KEY, IndexDocument
+from safe_embed.encoders import catalogue
 from safe_embed.encoders.base import Encoder
+from safe_embed.encoders.cache import uncached
 from safe_embed.encoders.embedded import EmbeddedTexts, Progress
+from safe_embed.encoders.load import FAKE_ENCODER
 from safe_embed.errors import InputError
 from safe_embed.metrics import average_similarity, normalized_similarity
 from safe_embed.records import Label, Prompt
-from safe_embed.stores.base import Exemplar, ExemplarStore
+from safe_embed.stores.base import Exemplar, ExemplarStore, KeptInFile
 from safe_embed.stores.ids import content_id
 
 __all__ = [
     "add_exemplars",
     "check_canaries",
     "embed",
+    "fill_index",
     "make_index_document",
+    "no_detector",
     "require_encoder",
     "require_labels",
     "to_exemplars",
@@ -31,8 +37,6 @@ __all__ = [
 N_CANARIES = 32
 MAX_CANARY_DRIFT = 1e-3
 """Largest length of the difference between a kept embedding and one made now."""
-
-_REMEDY = "embed the index again (`reembed` of its store), or use the encoder that made it"
 
 
 def to_exemplars(prompts: Sequence[Prompt | Exemplar], *, source: str = "") -> list[Exemplar]:
@@ -104,7 +108,8 @@ def require_encoder(store: ExemplarStore, encoder: Encoder) -> None:
         raise InputError(
             f"the index holds embeddings of the encoder {store.fingerprint[:12]} with "
             f"{store.dimension} values, {encoder.name!r} is {encoder.fingerprint[:12]} with "
-            f"{encoder.dimension}; {_REMEDY}"
+            f"{encoder.dimension}; use that encoder, or "
+            f"{_reembed_with(store, _loadable(encoder))}"
         )
 
 
@@ -122,6 +127,37 @@ def require_labels(store: ExemplarStore, labels: Sequence[Label]) -> None:
                 f"the index has no {label} exemplar; add some, or choose a scorer that does not "
                 "need them (`unsafe-similarity` needs unsafe ones only)"
             )
+
+
+def fill_index(
+    store: ExemplarStore,
+    encoder: Encoder,
+    prompts: Sequence[Prompt | Exemplar] = (),
+    *,
+    average: float | None = None,
+    source: str = "",
+    note: str = "",
+    progress: Progress | None = None,
+) -> IndexDocument:
+    """Adds prompts to a store, and says what belongs to its encoder; the caller keeps that.
+
+    Args:
+        store: where the exemplars live.
+        encoder: the one that fills it, or has filled it.
+        prompts: each with a label; none where the store has them already.
+        average: see `make_index_document`.
+        source: where the prompts come from.
+        note: for the history of the store.
+        progress: called while texts are embedded.
+
+    Raises:
+        InputError: a prompt without a label, or another encoder's store.
+    """
+    require_encoder(store, encoder)
+    exemplars = to_exemplars(prompts, source=source)
+    if exemplars:
+        add_exemplars(store, encoder, exemplars, note=note, progress=progress)
+    return make_index_document(store, encoder, average)
 
 
 def make_index_document(
@@ -160,8 +196,13 @@ def make_index_document(
     )
 
 
-def check_canaries(document: IndexDocument, encoder: Encoder) -> None:
+def check_canaries(store: ExemplarStore, document: IndexDocument, encoder: Encoder) -> None:
     """Refuses an encoder that embeds the kept texts otherwise than when the index was made.
+
+    Args:
+        store: the index, for the message.
+        document: with the kept texts and their embeddings.
+        encoder: asked itself; its cache would repeat what it said earlier.
 
     Raises:
         InputError: an embedding moved by more than 1e-3, which another runtime or damaged weights
@@ -174,11 +215,40 @@ def check_canaries(document: IndexDocument, encoder: Encoder) -> None:
         kept = kept.reshape(len(document.canary_texts), encoder.dimension)
     except ValueError:
         raise InputError("the canaries of this index are damaged; build the index anew") from None
-    drift = np.linalg.norm(embed(encoder, document.canary_texts) - kept, axis=1)
+    now = embed(uncached(encoder), document.canary_texts)
+    drift = np.linalg.norm(now - kept, axis=1)
     worst = int(drift.argmax())
     if not drift[worst] <= MAX_CANARY_DRIFT:
+        name = store.get_documents([ENCODER_KEY]).get(ENCODER_KEY) or _loadable(encoder)
         raise InputError(
             f"encoder {encoder.name!r} no longer embeds {document.canary_texts[worst][:60]!r} as "
             f"when the index was made (it moved by {drift[worst]:.2g}, at most "
-            f"{MAX_CANARY_DRIFT:g} is rounding); {_REMEDY}"
+            f"{MAX_CANARY_DRIFT:g} is rounding): {_reembed_with(store, name)}"
         )
+
+
+def no_detector(store: ExemplarStore) -> InputError:
+    """The error for a store that no detector was built on, an empty one say."""
+    if not isinstance(store, KeptInFile):
+        return InputError("no detector was built on this store; build one with `Detector.build`")
+    path = shlex.quote(str(store.path))
+    return InputError(
+        f"no detector was built on the store {store.path}: `safe-embed index build FILE --store "
+        f"{path} --encoder NAME` builds one on it, and so does `Detector.build` in Python"
+    )
+
+
+def _reembed_with(store: ExemplarStore, name: str | None) -> str:
+    """What makes an encoder the one of the store."""
+    if not isinstance(store, KeptInFile):
+        return "build the index anew with this one"
+    return (
+        f"embed the index anew: `safe-embed index reembed --store {shlex.quote(str(store.path))} "
+        f"--encoder {shlex.quote(name or 'NAME')}`"
+    )
+
+
+def _loadable(encoder: Encoder) -> str | None:
+    """The encoder's name where `load_encoder` takes it; that of a directory does not say where."""
+    known = encoder.name == FAKE_ENCODER or catalogue.find(encoder.name) is not None
+    return encoder.name if known else None

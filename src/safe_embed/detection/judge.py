@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from safe_embed.detection.evidence import Evidence
 from safe_embed.detection.heads import Heads
 from safe_embed.detection.index import embed
 from safe_embed.detection.prepare import Piece, PreparedPrompt
-from safe_embed.detection.scorers import Evidence, Scorer
+from safe_embed.detection.scorers import Scorer
 from safe_embed.detection.scoring import SLACK, Found, category_weights, gather
 from safe_embed.encoders.base import Encoder
 from safe_embed.stores.base import ExemplarStore

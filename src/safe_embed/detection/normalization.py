@@ -7,6 +7,9 @@ import unicodedata
 from dataclasses import dataclass
 from functools import cache
 
+from safe_embed.detection.leetspeak import undo_leetspeak
+from safe_embed.detection.swapped import mend_swaps
+
 __all__ = ["Normalized", "looks_english", "normalize_text"]
 
 _KEPT_CONTROLS = "\n\t\r"
@@ -41,6 +44,8 @@ def normalize_text(text: str) -> Normalized:
     tabs stay); letters of other scripts that look like Latin ones become these, in words of which
     every letter is Latin or looks so, and only in a text that has Latin letters; what a look-alike
     is comes from Unicode's table of confusables (UTS 39). A text in one other script is kept.
+    Then words that are surely leetspeak are read (`undo_leetspeak`), and two neighbouring letters
+    that changed places are put back (`mend_swaps`).
 
     Args:
         text: valid Unicode.
@@ -62,7 +67,13 @@ def normalize_text(text: str) -> Normalized:
     if latin != visible:
         n = sum(a != b for a, b in zip(latin, visible, strict=True))
         changes.append(f"{n} look-alike letter{'s' * (n > 1)} replaced")
-    return Normalized(latin, tuple(changes))
+    read, n_read = undo_leetspeak(latin)
+    if n_read:
+        changes.append(f"{n_read} leetspeak word{'s' * (n_read > 1)} read")
+    mended, n_mended = mend_swaps(read)
+    if n_mended:
+        changes.append(f"{n_mended} word{'s' * (n_mended > 1)} with swapped letters mended")
+    return Normalized(mended, tuple(changes))
 
 
 def looks_english(text: str) -> bool:

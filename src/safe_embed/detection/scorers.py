@@ -13,6 +13,13 @@ from typing import Any, ClassVar, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from safe_embed.detection.evidence import (
+    Evidence,
+    log_votes,
+    mean_nearest,
+    needed_for_mean,
+    needed_for_votes,
+)
 from safe_embed.errors import InputError, UnknownNameError
 from safe_embed.records import Label
 
@@ -20,7 +27,6 @@ __all__ = [
     "DEFAULT_SCORER",
     "SCORERS",
     "Combined",
-    "Evidence",
     "Head",
     "Margin",
     "NeighborVote",
@@ -33,22 +39,6 @@ __all__ = [
 Numbers = NDArray[np.float64]
 
 _BOTH: tuple[Label, ...] = ("unsafe", "safe")
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What is known of n prompts.
-
-    Args:
-        unsafe: normalised similarities to the nearest unsafe exemplars, float64 of shape (n, k),
-            nearest first; where there are fewer the rest of a row is -inf.
-        safe: the same for safe exemplars.
-        head: log-odds of the head, shape (n,); NaN where there is no head.
-    """
-
-    unsafe: Numbers
-    safe: Numbers
-    head: Numbers
 
 
 class Scorer(Protocol):
@@ -76,6 +66,19 @@ class Scorer(Protocol):
         """Raw scores, float64 of shape (n,), finite."""
         ...
 
+    def needed(self, evidence: Evidence, label: Label, raw: Numbers) -> Numbers:
+        """How similar one more exemplar has to be to bring the raw scores to others.
+
+        Args:
+            evidence: of n prompts.
+            label: of the exemplar; an unsafe one raises scores, a safe one lowers them.
+            raw: scores above those of the evidence for an unsafe one, else below; shape (n,).
+
+        Returns:
+            Normalised similarities, shape (n,); any number, and inf where none would do.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class UnsafeSimilarity:
@@ -96,7 +99,13 @@ class UnsafeSimilarity:
 
     def score(self, evidence: Evidence) -> Numbers:
         """(mean - middle) / temperature."""
-        return (_mean(evidence.unsafe, self.k) - self.middle) / self.temperature
+        return (mean_nearest(evidence.unsafe, self.k) - self.middle) / self.temperature
+
+    def needed(self, evidence: Evidence, label: Label, raw: Numbers) -> Numbers:
+        """See `Scorer.needed`."""
+        if label == "safe":
+            return np.full(len(raw), np.inf)
+        return needed_for_mean(evidence.unsafe, self.k, raw * self.temperature + self.middle)
 
 
 @dataclass(frozen=True)
@@ -116,7 +125,16 @@ class Margin:
 
     def score(self, evidence: Evidence) -> Numbers:
         """(mean unsafe - mean safe) / temperature."""
-        return (_mean(evidence.unsafe, self.k) - _mean(evidence.safe, self.k)) / self.temperature
+        unsafe, safe = (mean_nearest(one, self.k) for one in (evidence.unsafe, evidence.safe))
+        return (unsafe - safe) / self.temperature
+
+    def needed(self, evidence: Evidence, label: Label, raw: Numbers) -> Numbers:
+        """See `Scorer.needed`."""
+        if label == "safe":
+            mean = mean_nearest(evidence.unsafe, self.k) - raw * self.temperature
+            return needed_for_mean(evidence.safe, self.k, mean)
+        mean = mean_nearest(evidence.safe, self.k) + raw * self.temperature
+        return needed_for_mean(evidence.unsafe, self.k, mean)
 
 
 @dataclass(frozen=True)
@@ -148,14 +166,24 @@ class NeighborVote:
 
     def score(self, evidence: Evidence) -> Numbers:
         """log(votes of the unsafe) - log(votes of the safe and the imagined)."""
-        imagined = np.log(self.k) + self.background / self.temperature
-        safe = np.logaddexp(self._log_votes(evidence.safe), imagined)
-        return np.asarray(self._log_votes(evidence.unsafe) - safe)
+        return np.asarray(self._votes(evidence.unsafe) - self._all_safe(evidence.safe))
 
-    def _log_votes(self, similarities: Numbers) -> Numbers:
-        s = similarities[:, : self.k]
-        votes = s / self.temperature + np.logaddexp(0, (s - self.near) / self.width)
-        return np.asarray(np.logaddexp.reduce(votes, axis=1))
+    def needed(self, evidence: Evidence, label: Label, raw: Numbers) -> Numbers:
+        """See `Scorer.needed`."""
+        if label == "safe":
+            others = self._all_safe(evidence.safe[:, : self.k - 1])
+            wanted = self._votes(evidence.unsafe) - raw
+        else:
+            others = self._votes(evidence.unsafe[:, : self.k - 1])
+            wanted = self._all_safe(evidence.safe) + raw
+        return needed_for_votes(others, wanted, self.temperature, self.near, self.width)
+
+    def _votes(self, similarities: Numbers) -> Numbers:
+        return log_votes(similarities[:, : self.k], self.temperature, self.near, self.width)
+
+    def _all_safe(self, similarities: Numbers) -> Numbers:
+        imagined = np.log(self.k) + self.background / self.temperature
+        return np.asarray(np.logaddexp(self._votes(similarities), imagined))
 
 
 @dataclass(frozen=True)
@@ -171,6 +199,10 @@ class Head:
         """The head's log-odds."""
         return evidence.head
 
+    def needed(self, evidence: Evidence, label: Label, raw: Numbers) -> Numbers:  # noqa: ARG002
+        """See `Scorer.needed`; no exemplar does."""
+        return np.full(len(raw), np.inf)
+
 
 @dataclass(frozen=True)
 class Combined:
@@ -178,11 +210,7 @@ class Combined:
 
     Args:
         share: weight of the head, in [0, 1]; the vote has the rest.
-        k: as for `NeighborVote`.
-        temperature: as for `NeighborVote`.
-        near: as for `NeighborVote`.
-        width: as for `NeighborVote`.
-        background: as for `NeighborVote`.
+        k, temperature, near, width, background: as for `NeighborVote`.
     """
 
     share: float = 0.2
@@ -197,8 +225,18 @@ class Combined:
 
     def score(self, evidence: Evidence) -> Numbers:
         """The weighted sum."""
-        vote = NeighborVote(self.k, self.temperature, self.near, self.width, self.background)
-        return self.share * evidence.head + (1 - self.share) * vote.score(evidence)
+        return self.share * evidence.head + (1 - self.share) * self._vote.score(evidence)
+
+    def needed(self, evidence: Evidence, label: Label, raw: Numbers) -> Numbers:
+        """See `Scorer.needed`."""
+        if self.share == 1:
+            return np.full(len(raw), np.inf)
+        votes = (raw - self.share * evidence.head) / (1 - self.share)
+        return self._vote.needed(evidence, label, votes)
+
+    @property
+    def _vote(self) -> NeighborVote:
+        return NeighborVote(self.k, self.temperature, self.near, self.width, self.background)
 
 
 SCORERS: MappingProxyType[str, type[Any]] = MappingProxyType(
@@ -257,10 +295,3 @@ def scorer_settings(scorer: Scorer) -> dict[str, Any]:
         if type(scorer) is kind:
             return {"name": name, **asdict(cast("Any", scorer))}
     raise InputError(f"{type(scorer).__name__} is no scorer of {', '.join(SCORERS)}")
-
-
-def _mean(similarities: Numbers, k: int) -> Numbers:
-    """Mean of the k largest, or of all where there are fewer."""
-    top = similarities[:, :k]
-    there = np.isfinite(top)
-    return np.asarray(np.where(there, top, 0.0).sum(1) / np.maximum(there.sum(1), 1))

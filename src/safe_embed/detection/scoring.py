@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from safe_embed.detection.scorers import Evidence, Scorer
+from safe_embed.detection.evidence import Evidence
+from safe_embed.detection.scorers import Scorer
 from safe_embed.errors import InputError
 from safe_embed.metrics import normalized_similarity
 from safe_embed.records import Label
@@ -29,7 +31,7 @@ score of a prompt; it makes a threshold larger, so it keeps the promised rate.
 _CATEGORY_NEIGHBORS = 20
 _CATEGORY_TEMPERATURE = 0.1
 _LEFT_OUT = 2  # a text can be there under two ids or more; those beyond are rare
-_STEPS = 12  # to 0.0005
+_STEP = 2.0**-11  # of a similarity that is told, 0.0005
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,12 @@ def category_weights(exemplars: Exemplars, similarities: Numbers) -> dict[str, f
     """
     known = [
         (one.category, similarity)
-        for one, similarity in zip(exemplars, similarities, strict=False)
+        for one, similarity in zip(exemplars, similarities.tolist(), strict=False)
         if one.category is not None
     ][:_CATEGORY_NEIGHBORS]
     weights: dict[str, float] = {}
     for category, similarity in known:
-        weight = float(np.exp((similarity - known[0][1]) / _CATEGORY_TEMPERATURE))
+        weight = math.exp((similarity - known[0][1]) / _CATEGORY_TEMPERATURE)
         weights[category] = weights.get(category, 0.0) + weight
     total = sum(weights.values())
     ordered = sorted(weights.items(), key=lambda item: (-item[1], item[0]))
@@ -120,27 +122,11 @@ def flip_similarity(
     Returns:
         Normalised similarities, shape (n,); NaN where even the same text would not do.
     """
-    sign = 1.0 if label == "unsafe" else -1.0
-    low, high = np.full(len(evidence.head), -1.0), np.ones(len(evidence.head))
-
-    def carries(similarity: Numbers) -> NDArray[np.bool_]:
-        score = scorer.score(_with_exemplar(evidence, label, similarity))
-        return np.asarray(sign * (score - threshold - SLACK) > 0)
-
-    possible = carries(high)
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        enough = carries(middle)
-        high, low = np.where(enough, middle, high), np.where(enough, low, middle)
-    return np.asarray(np.where(possible, high, np.nan))
-
-
-def _with_exemplar(evidence: Evidence, label: Label, similarity: Numbers) -> Evidence:
-    present = evidence.unsafe if label == "unsafe" else evidence.safe
-    more = -np.sort(-np.column_stack([present, similarity]), axis=1)
-    if label == "unsafe":
-        return replace(evidence, unsafe=more)
-    return replace(evidence, safe=more)
+    needed = scorer.needed(evidence, label, threshold + SLACK)
+    # Rounded up, so that an exemplar of just that similarity does it.
+    steps = np.maximum(np.ceil((needed + 1) / _STEP), 1)
+    rounded = steps * _STEP - 1
+    return np.asarray(np.where(rounded <= 1, rounded, np.nan))
 
 
 def _without(

@@ -1,36 +1,38 @@
-"""What a search gives back, made of the pairs that it found."""
+"""What a search gives back, made of the rows that it found."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from safe_embed.stores.base import Exemplar, Filter, Neighbors
-from safe_embed.stores.candidates import Pairs
+from safe_embed.stores.candidates import Hits
 
 __all__ = ["counts", "matches", "to_neighbors"]
 
 
-def to_neighbors(pairs: Pairs, exemplars: Mapping[int, Exemplar], n: int, k: int) -> Neighbors:
+def to_neighbors(
+    hits: Sequence[Hits], exemplars: Mapping[int, Exemplar] | Sequence[Exemplar], k: int
+) -> Neighbors:
     """Nearest first, equal ones in the order of their ids, and no more than k of each query.
 
     Args:
-        pairs: as `nearest_pairs` gives them; `row` is a key of `exemplars`.
-        exemplars: those that were found.
-        n: number of queries.
+        hits: of each query, as `nearest` gives them; `row` tells which of `exemplars`.
+        exemplars: those that were found, and maybe others.
         k: width of the answer.
     """
-    similarities = np.full((n, k), -np.inf, dtype=np.float32)
+    similarities = np.full((len(hits), k), -np.inf, dtype=np.float32)
     found: list[tuple[Exemplar, ...]] = []
-    bounds = np.searchsorted(pairs.query, np.arange(n + 1))
-    rows, values = pairs.row.tolist(), pairs.similarity.tolist()
-    for query in range(n):
-        part = range(bounds[query], bounds[query + 1])
-        ranked = sorted((-values[i], exemplars[rows[i]].id, rows[i]) for i in part)[:k]
-        similarities[query, : len(ranked)] = [-value for value, _, _ in ranked]
-        found.append(tuple(exemplars[row] for _, _, row in ranked))
+    for query, (row, similarity) in enumerate(hits):
+        rows, values = row.tolist(), similarity.tolist()
+        if len(set(values)) < len(values):
+            tied = zip(values, rows, strict=True)
+            rows = [one for *_, one in sorted((-v, exemplars[r].id, r) for v, r in tied)]
+        n = min(k, len(rows))
+        similarities[query, :n] = similarity[:n]  # ties change places with their like only
+        found.append(tuple([exemplars[one] for one in rows[:n]]))
     return Neighbors(tuple(found), similarities)
 
 

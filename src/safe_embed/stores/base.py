@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -12,7 +13,16 @@ from numpy.typing import NDArray
 
 from safe_embed.records import Label
 
-__all__ = ["Change", "Diff", "Exemplar", "ExemplarStore", "Filter", "Neighbors", "StoreStats"]
+__all__ = [
+    "Change",
+    "Diff",
+    "Exemplar",
+    "ExemplarStore",
+    "Filter",
+    "KeptInFile",
+    "Neighbors",
+    "StoreStats",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +113,16 @@ class StoreStats:
     by_source: dict[str, int]
     fingerprint: str
     dimension: int
+
+
+@runtime_checkable
+class KeptInFile(Protocol):
+    """A store that a command can name."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        ...
 
 
 @runtime_checkable
@@ -233,12 +253,24 @@ class ExemplarStore(Protocol):
         """Counts of the present version."""
         ...
 
-    def get_document(self, key: str) -> str | None:
-        """A text that was kept under a key, such as a calibration; None where there is none."""
+    def get_documents(self, keys: Sequence[str]) -> dict[str, str]:
+        """Texts that were kept under keys, such as a calibration, all as they were at one moment.
+
+        Returns:
+            The text of each key that has one.
+        """
         ...
 
-    def set_document(self, key: str, text: str) -> None:
-        """Keeps a text beside the exemplars; it has no versions."""
+    def set_documents(self, documents: Mapping[str, str]) -> None:
+        """Keeps texts beside the exemplars, all or none; they have no versions.
+
+        Args:
+            documents: text of each key; other keys keep theirs.
+
+        Raises:
+            InputError: a text is no valid Unicode.
+            StorageError: another writer holds the store, or it cannot be written.
+        """
         ...
 
     def close(self) -> None:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from safe_embed.stores.base import Filter
-from safe_embed.stores.candidates import (
-    Pairs,
-    exact_pairs,
-    joined,
-    nearest_pairs,
-    none_found,
-    shortlist,
-)
+from safe_embed.stores.candidates import Hits, exact_rows, likely_rows, merged, nearest
 from safe_embed.stores.fast_search import FastIndex
 from safe_embed.stores.row_data import Names, Recent, RowChecksums
 
@@ -23,11 +17,14 @@ __all__ = ["Block", "LabelIndex"]
 
 _CANDIDATES = 200  # recall@20 is 0.9998 with them, on clustered vectors of 384 values
 _CANDIDATES_PER_NEIGHBOR = 10
+_ROWS_PER_CANDIDATE = 500  # of 500,000 rows 200 candidates have a recall of 0.96, and 400 of 1
+_MOST_FOR_ROWS = 2048
 _MOST_CANDIDATES = 4096  # faiss slows down above
 _NARROW_SHARE = 0.1  # below, a copy of the rows is searched; copies are at most a fifth of all
 _COPIES_KEPT = 2
+_FETCHED_AT_ONCE = 1 << 20  # candidates of several queries, 8 MB
 _MASKS_KEPT = 8  # a byte a row each
-_ROWS_AT_ONCE = 8192
+_NO_HITS = Hits(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +53,7 @@ class Block:
     copies: Recent[Filter, tuple[NDArray[np.int64], NDArray[np.float32]]] = field(
         default_factory=lambda: Recent(_COPIES_KEPT)
     )
-    """Contiguous copies of the rows that narrow filters let through."""
+    """Numbers and contiguous copies of the rows that narrow filters let through."""
 
     @classmethod
     def empty(cls, dimension: int) -> Block:
@@ -96,7 +93,7 @@ class Block:
             self.checksums.check(vectors, self.numbers[rows], rows)
         return vectors
 
-    def candidates(
+    def nearest(
         self,
         queries: NDArray[np.float32],
         k: int,
@@ -104,15 +101,19 @@ class Block:
         names: Names,
         *,
         exact: bool,
-    ) -> Pairs:
-        """Rows that may be among the k nearest alive ones that a filter lets through."""
+    ) -> list[Hits]:
+        """For each query the k nearest alive rows that a filter lets through.
+
+        Those that tie with the k-th too; `row` is their number in the database.
+        """
         allowed, n_allowed = self._allowed(only, names)
         if not n_allowed:
-            return none_found()
+            return [_NO_HITS] * len(queries)
         share = n_allowed / len(self.numbers)
         if only is not None and allowed is not None and share <= _NARROW_SHARE:
             return self._narrow(queries, k, only, allowed)
-        wanted = max(_CANDIDATES, _CANDIDATES_PER_NEIGHBOR * k)
+        for_rows = min(len(self.numbers) // _ROWS_PER_CANDIDATE, _MOST_FOR_ROWS)
+        wanted = max(_CANDIDATES, _CANDIDATES_PER_NEIGHBOR * k, for_rows)
         fetched = int(wanted / share * 1.25) if share < 1 else wanted
         if exact or self.fast is None or fetched > min(_MOST_CANDIDATES, len(self.numbers)):
             return self._exact(queries, k, allowed)
@@ -120,10 +121,14 @@ class Block:
 
     def _exact(
         self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None
-    ) -> Pairs:
+    ) -> list[Hits]:
         if self.checksums is not None:
             self.checksums.check_all(self.matrix, self.numbers)
-        return exact_pairs(queries, self.matrix, k, allowed)
+        found = exact_rows(queries, self.matrix, k, allowed)
+        return [
+            nearest(query, self.matrix[rows], self.numbers[rows], k)
+            for query, rows in zip(queries, found, strict=True)
+        ]
 
     def _fast(
         self,
@@ -132,30 +137,29 @@ class Block:
         k: int,
         allowed: NDArray[np.bool_] | None,
         bounds: tuple[int, int],
-    ) -> Pairs:
-        """Candidates of the fast index; exact ones where the filter left fewer than the bound."""
+    ) -> list[Hits]:
+        """Among candidates of the fast index; exact where the filter left fewer than the bound."""
         fetched, fewest = bounds
-        found = [none_found()]
-        size = max(1, _ROWS_AT_ONCE // fetched)
-        for start in range(0, len(queries), size):
-            part = queries[start : start + size]
-            rows = fast.candidates(part, fetched)
-            good = rows >= 0
+        hits = []
+        for query, found in zip(queries, self._fetched(fast, queries, fetched), strict=True):
+            rows = found[found >= 0]
             if allowed is not None:
-                good &= allowed[rows]
-            poor = np.count_nonzero(good, axis=1) < fewest
-            good[poor] = False
-            query, column = np.nonzero(good)
-            row = rows[query, column]
-            vectors = self.gather(row)
-            similarity = (
-                vectors @ part[0] if len(part) == 1 else np.einsum("nd,nd->n", vectors, part[query])
-            )
-            found.append(_moved(shortlist(Pairs(query, row, similarity), k), start))
-            for one in np.flatnonzero(poor):
-                pairs = self._exact(part[one : one + 1], k, allowed)
-                found.append(_moved(pairs, start + int(one)))
-        return joined(found)
+                rows = rows[allowed[rows]]
+            if len(rows) < fewest:
+                hits += self._exact(query[None], k, allowed)
+                continue
+            vectors = self.gather(rows)
+            likely = likely_rows(query, vectors, k)
+            hits.append(nearest(query, vectors[likely], self.numbers[rows[likely]], k))
+        return hits
+
+    @staticmethod
+    def _fetched(
+        fast: FastIndex, queries: NDArray[np.float32], n: int
+    ) -> Iterator[NDArray[np.int64]]:
+        size = max(1, _FETCHED_AT_ONCE // n)
+        for start in range(0, len(queries), size):
+            yield from fast.candidates(queries[start : start + size], n)
 
     def _narrow(
         self,
@@ -163,14 +167,16 @@ class Block:
         k: int,
         only: Filter,
         allowed: NDArray[np.bool_],
-    ) -> Pairs:
+    ) -> list[Hits]:
         copy = self.copies.get(only)
         if copy is None:
             rows = np.flatnonzero(allowed)
-            copy = self.copies.keep(only, (rows, self.gather(rows)))
-        rows, matrix = copy
-        pairs = exact_pairs(queries, matrix, k)
-        return Pairs(pairs.query, rows[pairs.row], pairs.similarity)
+            copy = self.copies.keep(only, (self.numbers[rows], self.gather(rows)))
+        numbers, matrix = copy
+        return [
+            nearest(query, matrix[rows], numbers[rows], k)
+            for query, rows in zip(queries, exact_rows(queries, matrix, k), strict=True)
+        ]
 
     def _allowed(self, only: Filter | None, names: Names) -> tuple[NDArray[np.bool_] | None, int]:
         """Which rows are alive and pass the filter (None: all), and how many."""
@@ -205,33 +211,14 @@ class LabelIndex:
         names: Names,
         only: Filter | None,
         exact: bool,
-    ) -> Pairs:
-        """The k nearest of each query and those that tie with the k-th; `row` is their number.
+    ) -> list[Hits]:
+        """For each query the k nearest and those that tie with the k-th; `row` is their number.
 
         Raises:
             DamagedBlockError: the search file is not what was written.
         """
-        n_base = len(self.base.numbers)
-        base = self.base.candidates(queries, k, only, names, exact=exact)
-        tail = self.tail.candidates(queries, k, only, names, exact=True)
-        pairs = joined([base, Pairs(tail.query, tail.row + n_base, tail.similarity)])
-        pairs = nearest_pairs(queries, self._gather, pairs, k)
-        numbers = np.empty(len(pairs.row), dtype=np.int64)
-        from_base = pairs.row < n_base
-        numbers[from_base] = self.base.numbers[pairs.row[from_base]]
-        numbers[~from_base] = self.tail.numbers[pairs.row[~from_base] - n_base]
-        return Pairs(pairs.query, numbers, pairs.similarity)
-
-    def _gather(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        n_base = len(self.base.numbers)
-        from_base = rows < n_base
-        if from_base.all():
-            return self.base.gather(rows)
-        vectors = np.empty((len(rows), self.tail.matrix.shape[1]), dtype=np.float32)
-        vectors[from_base] = self.base.gather(rows[from_base])
-        vectors[~from_base] = self.tail.gather(rows[~from_base] - n_base)
-        return vectors
-
-
-def _moved(pairs: Pairs, start: int) -> Pairs:
-    return Pairs(pairs.query + start, pairs.row, pairs.similarity)
+        tail = self.tail.nearest(queries, k, only, names, exact=True)
+        if not len(self.base.numbers):
+            return tail
+        base = self.base.nearest(queries, k, only, names, exact=exact)
+        return [merged(parts, k) for parts in zip(base, tail, strict=True)]

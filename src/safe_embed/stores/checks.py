@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from typing import Any, get_args
 
@@ -15,6 +15,7 @@ from safe_embed.records import Label, check_text
 from safe_embed.stores.base import Exemplar
 
 __all__ = [
+    "checked_documents",
     "checked_embeddings",
     "checked_queries",
     "checked_rows",
@@ -42,6 +43,17 @@ def checked_rows(
     for one in exemplars:
         _check_exemplar(one)
     return checked_embeddings(embeddings, len(exemplars), dimension)
+
+
+def checked_documents(documents: Mapping[str, str]) -> Mapping[str, str]:
+    """Returns the documents where a store can keep them.
+
+    Raises:
+        InputError: a text holds a lone surrogate.
+    """
+    for key, text in documents.items():
+        require_unicode(f"the document {key!r}", text)
+    return documents
 
 
 def checked_embeddings(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from safe_embed.records import Label
 from safe_embed.stores.answers import counts, matches, to_neighbors
 from safe_embed.stores.base import Change, Diff, Exemplar, Filter, Neighbors, StoreStats
-from safe_embed.stores.candidates import exact_pairs, nearest_pairs
+from safe_embed.stores.candidates import exact_rows, nearest
 from safe_embed.stores.checks import (
+    checked_documents,
     checked_embeddings,
     checked_queries,
     checked_rows,
@@ -152,10 +153,11 @@ class MemoryStore:
         allowed = None
         if only is not None:
             allowed = np.fromiter((matches(only, one) for one in exemplars), np.bool_)
-        pairs = exact_pairs(queries, matrix, k, allowed)
-        pairs = nearest_pairs(queries, matrix.__getitem__, pairs, k)
-        found = {row: exemplars[row] for row in set(pairs.row.tolist())}
-        return to_neighbors(pairs, found, len(queries), k)
+        hits = [
+            nearest(query, matrix[rows], rows, k)
+            for query, rows in zip(queries, exact_rows(queries, matrix, k, allowed), strict=True)
+        ]
+        return to_neighbors(hits, exemplars, k)
 
     def history(self) -> list[Change]:
         """See `ExemplarStore.history`."""
@@ -238,13 +240,15 @@ class MemoryStore:
                 dimension=self._dimension,
             )
 
-    def get_document(self, key: str) -> str | None:
-        """See `ExemplarStore.get_document`."""
-        return self._documents.get(key)
+    def get_documents(self, keys: Sequence[str]) -> dict[str, str]:
+        """See `ExemplarStore.get_documents`."""
+        with self._lock:
+            return {key: self._documents[key] for key in keys if key in self._documents}
 
-    def set_document(self, key: str, text: str) -> None:
-        """See `ExemplarStore.set_document`."""
-        self._documents[key] = text
+    def set_documents(self, documents: Mapping[str, str]) -> None:
+        """See `ExemplarStore.set_documents`."""
+        with self._lock:
+            self._documents |= checked_documents(documents)
 
     def close(self) -> None:
         """Has no file to give back."""

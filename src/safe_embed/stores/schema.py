@@ -149,8 +149,15 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def read_identity(connection: sqlite3.Connection) -> Identity:
-    """Reads what a store says of itself."""
-    return Identity(*connection.execute("SELECT key, fingerprint, dimension FROM store").fetchone())
+    """Reads what a store says of itself.
+
+    Raises:
+        sqlite3.DatabaseError: it says nothing that can be.
+    """
+    rows = connection.execute("SELECT key, fingerprint, dimension FROM store").fetchall()
+    if [[type(value) for value in row] for row in rows] != [[str, str, int]]:
+        raise sqlite3.DatabaseError("it does not say whose embeddings it holds")
+    return Identity(*rows[0])
 
 
 @contextmanager
@@ -165,7 +172,14 @@ def storage_errors(path: Path) -> Iterator[None]:
                 raise StorageError(
                     f"the store {path} cannot be used ({error}): {remedy}"
                 ) from error
+        if name == "SQLITE_NOTADB":
+            raise StorageError(
+                f"{path} is no safe-embed store ({error}): check the path, or restore it from a "
+                "copy where it was one"
+            ) from error
         raise damaged(path, str(error)) from error
+    except UnicodeDecodeError as error:  # of a message of SQLite that quotes what it has read
+        raise damaged(path, "its tables are not what was written") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(
@@ -176,7 +190,8 @@ def storage_errors(path: Path) -> Iterator[None]:
 def damaged(path: Path, reason: str) -> StorageError:
     """The error for a file that is not what was written."""
     return StorageError(
-        f"the store {path} is damaged ({reason}): restore it from a copy, or build it again"
+        f"the store {path} is damaged ({reason}): restore it from a copy, or delete it and build "
+        "it again"
     )
 
 
@@ -196,9 +211,10 @@ def _publish(temporary: Path, path: Path) -> None:
 def _connect(path: Path) -> sqlite3.Connection:
     address = path.resolve().as_uri()
     log = path.with_name(f"{path.name}-wal")
-    if os.access(path, os.W_OK):
+    has_log = log.exists() and log.stat().st_size > 0
+    if os.access(path, os.W_OK) and (has_log or os.access(path.parent, os.W_OK)):
         mode = "mode=rw"
-    elif os.access(path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
+    elif has_log or os.access(path.parent, os.W_OK):
         mode = "mode=ro"
     else:  # no log can lie beside it, so it is whole and nobody writes it
         mode = "mode=ro&immutable=1"
@@ -223,5 +239,4 @@ def _require_store(connection: sqlite3.Connection, path: Path) -> None:
             f"the store {path} has format {version}, and this safe-embed reads {SCHEMA_VERSION}: "
             "upgrade safe-embed"
         )
-    if connection.execute("SELECT count(*) FROM store").fetchone() != (1,):
-        raise damaged(path, "it does not say whose embeddings it holds")
+    read_identity(connection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -14,10 +14,10 @@ from safe_embed.errors import StorageError
 from safe_embed.stores import schema
 from safe_embed.stores.base import Exemplar
 from safe_embed.stores.checks import (
+    checked_documents,
     checked_embeddings,
     checked_rows,
     require_distinct,
-    require_unicode,
     require_version,
 )
 from safe_embed.stores.reembedding import MissingVectors, every_text, reembed_rows
@@ -30,6 +30,7 @@ from safe_embed.stores.sqlite_rows import (
     present_rows,
     required_rows,
     start_rows,
+    write_documents,
 )
 from safe_embed.stores.sqlite_versions import revert_rows
 
@@ -204,6 +205,7 @@ class SqliteStore(SqliteReader):
         *,
         dimension: int,
         canaries: Canaries | None = None,
+        documents: Mapping[str, str] | None = None,
         note: str = "",
     ) -> int:
         """Replaces all embeddings, those of earlier versions too, by another encoder's.
@@ -216,6 +218,7 @@ class SqliteStore(SqliteReader):
                 some thousand texts at a time, most of them while others may still write.
             dimension: number of values in one embedding from now on.
             canaries: texts and their new embeddings, instead of the old ones.
+            documents: what goes with the new embeddings, set in the same change.
             note: for the history.
 
         Returns:
@@ -226,6 +229,7 @@ class SqliteStore(SqliteReader):
             StorageError: another writer holds the store, or it cannot be written.
         """
         canaries = _checked_canaries(canaries, dimension)
+        documents = checked_documents(documents or {})
         vectors = MissingVectors(embed, dimension)
         with self._file.reading() as connection:
             texts = every_text(connection)
@@ -234,20 +238,18 @@ class SqliteStore(SqliteReader):
             vectors.complete(every_text(version.connection))
             reembed_rows(version.connection, vectors.of_text)
             schema.write_identity(version.connection, fingerprint, dimension, canaries)
+            write_documents(version.connection, documents)
             version.n = sum(count_rows(version.connection, "label").values())
             version.replaces_identity = True
         with self._file.lock:
             self._indexes.forget()
         return version.number
 
-    def set_document(self, key: str, text: str) -> None:
-        """See `ExemplarStore.set_document`."""
-        require_unicode("the document", text)
+    def set_documents(self, documents: Mapping[str, str]) -> None:
+        """See `ExemplarStore.set_documents`."""
+        documents = checked_documents(documents)
         with self._file.writing() as version:
-            version.connection.execute(
-                "INSERT INTO documents VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET text = ?",
-                (key, text, text),
-            )
+            write_documents(version.connection, documents)
 
 
 def _checked_canaries(canaries: Canaries | None, dimension: int) -> Canaries | None:

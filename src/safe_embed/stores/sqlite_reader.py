@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from safe_embed.records import Label
 from safe_embed.stores import schema
 from safe_embed.stores.answers import to_neighbors
 from safe_embed.stores.base import Change, Diff, Exemplar, Filter, Neighbors, StoreStats
-from safe_embed.stores.candidates import Pairs
+from safe_embed.stores.candidates import Hits
 from safe_embed.stores.checks import checked_queries, require_version
 from safe_embed.stores.row_data import DamagedBlockError
 from safe_embed.stores.sqlite_file import SqliteFile
@@ -23,6 +23,7 @@ from safe_embed.stores.sqlite_rows import (
     count_rows,
     exemplars_by_number,
     newest_version,
+    read_documents,
     required_rows,
     select_exemplars,
     select_vectors,
@@ -104,13 +105,13 @@ class SqliteReader:
         """See `ExemplarStore.search`."""
         queries = checked_queries(queries, self.dimension, k)
         try:
-            pairs = self._nearest(queries, k, label, only, exact=exact)
+            hits = self._nearest(queries, k, label, only, exact=exact)
         except DamagedBlockError:
             with self._file.lock:
                 self._indexes.discard()
                 self._file.forget()
-            pairs = self._nearest(queries, k, label, only, exact=exact)
-        return to_neighbors(pairs, self._exemplars(set(pairs.row.tolist())), len(queries), k)
+            hits = self._nearest(queries, k, label, only, exact=exact)
+        return to_neighbors(hits, self._exemplars(hits, label), k)
 
     def history(self) -> list[Change]:
         """See `ExemplarStore.history`."""
@@ -118,10 +119,13 @@ class SqliteReader:
             rows = connection.execute(
                 "SELECT version, time, kind, n, note FROM versions ORDER BY version"
             ).fetchall()
-        return [
-            Change(version=number, time=datetime.fromisoformat(time), kind=kind, n=n, note=note)
-            for number, time, kind, n, note in rows
-        ]
+        try:
+            return [
+                Change(version=number, time=datetime.fromisoformat(time), kind=kind, n=n, note=note)
+                for number, time, kind, n, note in rows
+            ]
+        except (TypeError, ValueError) as error:
+            raise schema.damaged(self.path, f"its history: {error}") from error
 
     def diff(self, old: int, new: int) -> Diff:
         """See `ExemplarStore.diff`."""
@@ -146,11 +150,10 @@ class SqliteReader:
                 dimension=self.dimension,
             )
 
-    def get_document(self, key: str) -> str | None:
-        """See `ExemplarStore.get_document`."""
+    def get_documents(self, keys: Sequence[str]) -> dict[str, str]:
+        """See `ExemplarStore.get_documents`."""
         with self._file.reading() as connection:
-            row = connection.execute("SELECT text FROM documents WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
+            return read_documents(connection, keys)
 
     def canaries(self) -> tuple[list[str], NDArray[np.float32]]:
         """Texts and their embeddings as the encoder made them when the store was made.
@@ -178,7 +181,7 @@ class SqliteReader:
         only: Filter | None,
         *,
         exact: bool,
-    ) -> Pairs:
+    ) -> list[Hits]:
         with self._file.lock:
             if self._file.has_changed():
                 try:
@@ -190,14 +193,25 @@ class SqliteReader:
             index, names = self._indexes.of(label)
         return index.search(queries, k, names=names, only=only, exact=exact)
 
-    def _exemplars(self, numbers: set[int]) -> dict[int, Exemplar]:
-        """The exemplars of rows, which never change and so are kept once they were read."""
-        found = {number: self._found[number] for number in numbers if number in self._found}
-        if missing := numbers - found.keys():
+    def _exemplars(self, hits: Sequence[Hits], label: Label) -> Mapping[int, Exemplar]:
+        """The exemplars of what was found and others, which never change and so are kept."""
+        known = self._found  # another thread may replace it meanwhile
+        found = [row for one in hits for row in one.row.tolist()]
+        missing = {row for row in found if row not in known}
+        if missing:
+            if len(known) > _EXEMPLARS_KEPT:
+                known, missing = {}, set(found)
+            elif known:
+                missing.update(row for row in self._ahead(label) if row not in known)
             with self._file.reading() as connection:
-                read = exemplars_by_number(connection, missing)
-            if len(self._found) > _EXEMPLARS_KEPT:
-                self._found = {}
-            self._found.update(read)
-            found.update(read)
-        return found
+                known |= exemplars_by_number(connection, missing)
+            if not all(row in known for row in missing):
+                raise schema.damaged(self.path, "an exemplar that was there is missing")
+            self._found = known
+        return known
+
+    def _ahead(self, label: Label) -> list[int]:
+        """All rows of a small label: who searches a second time will search for many prompts."""
+        index, _ = self._indexes.of(label)
+        rows: list[int] = [] if len(index.base.numbers) else index.tail.numbers.tolist()
+        return rows

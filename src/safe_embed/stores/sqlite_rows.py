@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from sys import intern
+from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from safe_embed.records import Label
 from safe_embed.stores.base import Exemplar, Filter
 from safe_embed.stores.checks import unknown_exemplar
 
@@ -23,15 +25,18 @@ __all__ = [
     "exemplars_by_number",
     "newest_version",
     "present_rows",
+    "read_documents",
     "required_rows",
     "select_exemplars",
     "select_vectors",
     "start_rows",
     "to_exemplar",
     "vector_hash",
+    "write_documents",
 ]
 
 COLUMNS = "id, text, label, category, source, tenant, muted"
+_LABELS = frozenset(get_args(Label))
 _PER_SELECT = 4096
 _VALID_AT = "valid_from <= :version AND (valid_to IS NULL OR valid_to > :version)"
 _FILTER = """(:label IS NULL OR label = :label)
@@ -177,7 +182,7 @@ def select_vectors(
         "SELECT number, hash, vector FROM vectors WHERE number IN (SELECT value FROM json_each(?))"
     )
     for number, key, vector in _by_chunks(connection, query, list(numbers)):
-        if vector_hash(vector) != key:
+        if not isinstance(vector, bytes) or vector_hash(vector) != key:
             return None
         found[number] = vector
     return found
@@ -190,6 +195,20 @@ def count_rows(connection: sqlite3.Connection, column: str) -> dict[str, int]:
         f"AND {column} NOT IN ('', 0) GROUP BY {column} ORDER BY {column}"
     )
     return {str(name): n for name, n in rows}
+
+
+def read_documents(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, str]:
+    """The text of each key that has one."""
+    query = "SELECT key, text FROM documents WHERE key IN (SELECT value FROM json_each(?))"
+    return dict(_by_chunks(connection, query, keys))
+
+
+def write_documents(connection: sqlite3.Connection, documents: Mapping[str, str]) -> None:
+    """Gives keys their texts, in the transaction that is open."""
+    connection.executemany(
+        "INSERT INTO documents VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET text = excluded.text",
+        documents.items(),
+    )
 
 
 def vector_hash(blob: bytes) -> bytes:
@@ -206,14 +225,22 @@ def _by_chunks(
 
 
 def to_exemplar(row: Sequence[Any]) -> Exemplar:
-    """The exemplar of a row that begins with `COLUMNS`."""
+    """The exemplar of a row that begins with `COLUMNS`.
+
+    Raises:
+        sqlite3.DatabaseError: a value is none that was written; SQLite would not notice.
+    """
+    texts = [value for value in row[:6] if value is not None]
+    if row[2] not in _LABELS or [*map(type, texts)] != [str] * (5 + (row[3] is not None)):
+        raise sqlite3.DatabaseError("an exemplar is not what was written")
     return Exemplar(
         id=row[0],
         text=row[1],
-        label=row[2],
-        category=row[3],
-        source=row[4],
-        tenant=row[5],
+        # The same few names stand in all rows; one object each saves a third of the memory.
+        label=cast("Label", intern(row[2])),
+        category=None if row[3] is None else intern(row[3]),
+        source=intern(row[4]),
+        tenant=intern(row[5]),
         muted=bool(row[6]),
     )
 
