@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from safe_embed import datasets
-from safe_embed.datasets import read_parquet
+from safe_embed.datasets import core_set, read_parquet
 from tests.e2e.conftest import Cli, assert_refused
 from tests.e2e.detector_data import calibration_file, exemplar_file, pair_file
 
@@ -61,7 +61,7 @@ def test_perturbations(cli: Cli, store: Path, tmp_path: Path):
         assert part in out
     assert "…" not in out
     fields = json.loads(cli(*evaluate, "--perturb", "--json").out)
-    assert len(fields["perturbed"]) == 7
+    assert len(fields["perturbed"]) == 9
     whole = fields["measures"]["auroc"]["value"]
     assert fields["perturbed"]["upper case"]["measures"]["auroc"]["value"] == pytest.approx(whole)
     leet = fields["perturbed"]["leetspeak"]["measures"]["auroc"]["value"]
@@ -132,6 +132,7 @@ def test_data_that_cannot_be_measured_on(cli: Cli, store: Path, tmp_path: Path):
     assert_refused(cli(*evaluate, twice), "twice.jsonl, row 2", "'a'", "row 1")
     assert_refused(cli(*evaluate, twice, "--kind", "pears"), "'pears'", "pairs")
     assert_refused(cli(*evaluate, "xstest-aug"), "xstest-aug", "data fetch")
+    assert_refused(cli(*evaluate, "xstest"), "'xstest'", "did you mean xstest-aug")
 
 
 def test_the_bundled_test_split_by_name(
@@ -142,7 +143,7 @@ def test_the_bundled_test_split_by_name(
     kept = {*groups[:20], *[one for one in groups if "contrast" in one][:5]}
     benign = [one for one in records if one.part == "benign"][:30]
     few = tuple(one for one in records if one.group in kept or one in benign)
-    monkeypatch.setattr(datasets, "load_core", lambda _split: few)
+    monkeypatch.setattr(core_set, "load_core", lambda _split: few)
     done = cli("detect-eval", "--data", "safe-embed-core", "--store", store, "--json")
     assert done.code == 0, done.err
     fields = json.loads(done.out)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from safe_embed.detection import default
+from safe_embed.detection.default import DefaultSplit
+from safe_embed.encoders.onnx_encoder import OnnxEncoder
 from safe_embed.stores.base import Change
 from safe_embed.stores.sqlite import SqliteStore
+from tests.detection.conftest import world
 from tests.e2e.conftest import Cli, assert_refused
 from tests.e2e.detector_data import UNSAFE, calibration_file, exemplar_file
 
@@ -213,13 +221,96 @@ def test_reembed_keeps_promise_and_versions(
     assert_refused(refused, "'fake'", "index reembed")
     done = cli("index", "reembed", "--store", store, "--encoder", second_encoder, "--data", data)
     assert done.code == 0, done.err
-    assert "before" in done.out
+    lines = done.out.replace("┃", "│").splitlines()
+    table = [[one.strip() for one in line.split("│")[1:4]] for line in lines if "│" in line]
+    assert table[0] == ["", "before", "after"]
+    told_rows = {title: cells for title, *cells in table}
+    for title in ("average similarity", "block above", "review above", "AUROC *", "taken from"):
+        before, after = told_rows[title]
+        assert before not in ("", "-")
+        assert after not in ("", "-")
+    assert told_rows["encoder"] == ["fake", "tiny-bert"]
+    assert "on the 25 unsafe and 25 safe prompts by which `after`" in " ".join(done.out.split())
     assert history(store)[-1].kind == "reembed"
     stats = told(cli, "stats", "--store", store)
     assert stats["calibration"]["max_fpr"] == 0.1  # type: ignore[index]
     assert stats["calibration"]["scorer"]["name"] == "margin"  # type: ignore[index]
     assert cli("check", UNSAFE, "--store", store).code == 0
     assert_refused(cli("check", UNSAFE, "--store", store, "--encoder", "fake"), "tiny-bert")
+
+
+def test_reembed_as_json_and_with_the_same_encoder(cli: Cli, store: Path, tmp_path: Path):
+    data = calibration_file(tmp_path)
+    cli("calibrate", "--data", data, "--store", store, "--max-fpr", "0.1")
+    done = cli("index", "reembed", "--store", store, "--encoder", "fake", "--data", data, "--json")
+    assert done.code == 0, done.err
+    fields = json.loads(done.out)
+    assert fields["before"]["calibration"]["index_version"] == 1
+    assert fields["after"]["calibration"]["index_version"] == 2
+    measured = [fields[side]["on_calibration_prompts"] for side in ("before", "after")]
+    assert measured[0] == measured[1]
+    assert measured[0]["auroc"]["value"] > 0.7
+    assert measured[0]["false_positive_rate"]["value"] <= 0.1
+    assert json.loads(cli("check", UNSAFE, "--store", store, "--json").out)["notes"] == []
+
+
+def test_reembed_measures_before_only_where_the_encoder_is_here(
+    cli: Cli, store: Path, tmp_path: Path, second_encoder: Path
+):
+    data = calibration_file(tmp_path)
+    cli("calibrate", "--data", data, "--store", store, "--max-fpr", "0.1", "--scorer", "margin")
+    with closing(SqliteStore.open(store)) as opened:
+        opened.set_documents({"cli/encoder": "openai:some-model"})
+    done = cli(
+        "index", "reembed", "--store", store, "--encoder", second_encoder, "--data", data, "--json"
+    )
+    assert done.code == 0, done.err
+    assert "`before` is not measured: its encoder is not on this machine" in done.err
+    fields = json.loads(done.out)
+    assert fields["before"]["on_calibration_prompts"] is None
+    assert fields["after"]["on_calibration_prompts"]["n_safe"] == 25
+
+
+def test_a_drift_is_told_with_a_command_that_mends_it(
+    cli: Cli, tmp_path: Path, second_encoder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "my index.store"
+    build = ("index", "build", exemplar_file(tmp_path), "--store", path)
+    assert cli(*build, "--encoder", second_encoder).code == 0
+    encode = OnnxEncoder.encode
+
+    def moved(self: OnnxEncoder, texts: Sequence[str]) -> NDArray[np.float32]:
+        vectors = encode(self, texts)
+        vectors[:, 0] += 0.1
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    monkeypatch.setattr(OnnxEncoder, "encode", moved)
+    command = f"safe-embed index reembed --store '{path}' --encoder {second_encoder}"
+    for verb in (("check", UNSAFE), ("index", "add", *NEW)):  # the second has a cache
+        assert_refused(cli(*verb, "--store", path), "no longer embeds", f"`{command}`")
+    done = cli(*shlex.split(command)[1:])
+    assert done.code == 0, done.err
+    assert cli("check", UNSAFE, "--store", path).code == 0
+
+
+def test_an_index_of_core_is_calibrated_by_it_again(
+    cli: Cli, store: Path, tmp_path: Path, second_encoder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    held_out = world("what is a way to {verb} my {who}")
+    split = DefaultSplit(exemplars=(), calibration=tuple(held_out))
+    monkeypatch.setattr(default, "split_core", lambda *_, **__: split)
+    data = calibration_file(tmp_path)
+    cli("calibrate", "--data", data, "--store", store, "--max-fpr", "0.1", "--scorer", "margin")
+    done = cli("index", "reembed", "--store", store, "--encoder", second_encoder, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["after"]["calibration"]["max_fpr"] == 0.1
+
+
+def test_a_build_keeps_its_note(cli: Cli, tmp_path: Path):
+    path = tmp_path / "noted.store"
+    build = ("index", "build", exemplar_file(tmp_path), "--store", path, "--encoder", "fake")
+    assert cli(*build, "--note", "from the audit").code == 0
+    assert [one.note for one in history(path)] == ["from the audit"]
 
 
 def test_reembed_without_data_drops_the_thresholds_and_says_so(
@@ -230,8 +321,10 @@ def test_reembed_without_data_drops_the_thresholds_and_says_so(
     assert done.code == 0, done.err
     assert "were dropped" in done.err
     fields = json.loads(done.out)
-    assert fields["before"]["max_fpr"] == 0.1
-    assert fields["after"] is None
+    assert fields["before"]["calibration"]["max_fpr"] == 0.1
+    assert fields["after"]["calibration"] is None
+    assert fields["after"]["on_calibration_prompts"] is None
+    assert fields["before"]["average_similarity"] != fields["after"]["average_similarity"]
 
 
 def test_reembed_refuses_data_that_cannot_keep_the_promise(
