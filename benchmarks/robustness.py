@@ -26,6 +26,7 @@ from safe_embed.records import Prompt, PromptPair
 
 CLEAN = "as given"
 Item = TypeVar("Item", Prompt, PromptPair)
+AT_ONCE = 64  # bounds the memory for the windows of padded prompts
 MEASURES = ("auroc", "tpr_at_fpr_5", "pair_accuracy")
 
 
@@ -42,7 +43,12 @@ def pair_cells(detector: Detector, pairs: Sequence[PromptPair]) -> list[str]:
 
 def rate_cells(detector: Detector, prompts: Sequence[Prompt]) -> list[str]:
     """Shares of the prompts that are blocked, and that are blocked or reviewed."""
-    decisions = [one.decision for one in detector.check_many([one.text for one in prompts])]
+    texts = [one.text for one in prompts]
+    decisions = [
+        verdict.decision
+        for start in range(0, len(texts), AT_ONCE)
+        for verdict in detector.check_many(texts[start : start + AT_ONCE])
+    ]
     blocked = decisions.count("block") / len(prompts)
     return [f"{blocked:.3f}", f"{blocked + decisions.count('review') / len(prompts):.3f}"]
 

@@ -21,6 +21,7 @@ VERBS = (
     ("leaderboard",),
     ("baseline",),
     ("export",),
+    ("train",),
     ("calibrate",),
     ("detect-eval",),
     ("index",),

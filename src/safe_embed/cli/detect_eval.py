@@ -64,8 +64,9 @@ def detect_eval(
         bool,
         typer.Option(
             "--perturb",
-            help="Also measure after typos, upper case, homoglyphs, zero-width characters, "
-            "leetspeak, 500 words of padding and role-play.",
+            help="Also measure after typos, misspellings, upper case, homoglyphs, zero-width "
+            "characters, leetspeak, 500 words of padding, role-play, and rules that read like a "
+            "translation.",
         ),
     ] = False,
     items: Annotated[
@@ -138,28 +139,12 @@ def detect_eval(
 def _perturbed(
     detector: Detector, items: Sequence[Record], seed: int
 ) -> dict[str, DetectionReport]:
-    from safe_embed.detection import PERTURBATIONS, evaluate_detector
+    from safe_embed.detection import PERTURBATIONS, evaluate_detector, perturb_items
 
     found = {}
     with progress_bar("perturbations") as progress:
         for done, name in enumerate(PERTURBATIONS, 1):
-            changed = [_perturbed_item(one, name, seed) for one in items]
+            changed = perturb_items(items, name, seed=seed)
             found[name] = evaluate_detector(detector, changed, seed=seed)
             progress(done, len(PERTURBATIONS))
     return found
-
-
-def _perturbed_item(item: Record, name: str, seed: int) -> Record:
-    from safe_embed.detection import perturb
-    from safe_embed.records import Prompt, PromptPair
-
-    def changed(text: str) -> str:
-        return perturb(text, name, seed=seed)
-
-    if isinstance(item, Prompt):
-        return item.model_copy(update={"text": changed(item.text)})
-    if isinstance(item, PromptPair):
-        sides = {"unsafe": changed(item.unsafe), "safe": changed(item.safe)}
-        return item.model_copy(update=sides)
-    texts = {"original": changed(item.original), "edits": tuple(map(changed, item.edits))}
-    return item.model_copy(update=texts)

@@ -5,6 +5,8 @@ One record is one text. Pairs and contrast sets are records that share a `group`
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import resources
@@ -24,12 +26,15 @@ __all__ = [
     "contrast_sets_of",
     "core_digest",
     "core_records",
+    "core_texts",
+    "is_held_out",
     "load_core",
     "pairs_of",
     "prompts_of",
 ]
 
 CORE = "safe-embed-core"
+_HELD_OUT = 5  # one group of the train split in five calibrates
 
 Split = Literal["train", "test"]
 Part = Literal["pair", "contrast", "taxonomy", "benign", "long", "baseline"]
@@ -69,9 +74,20 @@ def load_core(split: Split) -> tuple[CoreRecord, ...]:
 
 def core_digest(split: Split) -> str:
     """SHA-256 of a split's file."""
-    import hashlib
-
     return hashlib.sha256(_file(split)).hexdigest()
+
+
+def is_held_out(name: str) -> bool:
+    """Whether a group of safe-embed-core calibrates, and is neither exemplar nor trained on."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % _HELD_OUT == 0
+
+
+def core_texts(split: Split) -> Iterator[tuple[str, str]]:
+    """Group, or else id, and text of each record: fast, as nothing else of it is checked."""
+    for line in _file(split).splitlines():
+        record = json.loads(line)
+        yield record["group"] or record["id"], record["text"]
 
 
 def prompts_of(records: Iterable[CoreRecord], part: Part) -> tuple[Prompt, ...]:

@@ -3,7 +3,7 @@
 from safe_embed.detection.default import default_detector
 from safe_embed.detection.detector import Detector
 from safe_embed.detection.evaluation import DetectionReport, evaluate_detector
-from safe_embed.detection.perturbations import PERTURBATIONS, perturb
+from safe_embed.detection.perturbations import PERTURBATIONS, perturb, perturb_items
 from safe_embed.detection.scorers import SCORERS, Scorer, make_scorer
 from safe_embed.detection.verdict import Verdict
 
@@ -18,4 +18,5 @@ __all__ = [
     "evaluate_detector",
     "make_scorer",
     "perturb",
+    "perturb_items",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from safe_embed.datasets import CORE, CoreRecord, core_digest, load_core
+from safe_embed.datasets.core_set import is_held_out
 from safe_embed.detection.detector import Detector
 from safe_embed.detection.documents import CALIBRATION_KEY
 from safe_embed.detection.index import fill_index
@@ -28,7 +28,6 @@ __all__ = [
     "StoreFactory",
     "default_detector",
     "default_index_path",
-    "is_held_out",
     "split_core",
 ]
 
@@ -38,7 +37,6 @@ StoreFactory = Callable[[Path, str, int], ExemplarStore]
 REVIEW_FPR = 0.1
 """Share of benign prompts that a calibration by safe-embed-core lets be blocked or reviewed."""
 
-_HELD_OUT = 5  # one group in five calibrates
 _FORMAT = 1  # of what is in the cached index; another one is built under another name
 
 
@@ -127,12 +125,6 @@ def split_core(records: Sequence[CoreRecord], *, max_fpr: float = 0.01) -> Defau
 
 def _is_calibrated(store: ExemplarStore) -> bool:
     return bool(store.get_documents([CALIBRATION_KEY]).get(CALIBRATION_KEY))
-
-
-def is_held_out(name: str) -> bool:
-    """Whether a group of safe-embed-core calibrates, and is neither exemplar nor trained on."""
-    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % _HELD_OUT == 0
 
 
 def _prompt(record: CoreRecord) -> Prompt:

@@ -53,7 +53,19 @@ def normalize_text(text: str) -> Normalized:
     Returns:
         The normalised text; normalising it again changes nothing.
     """
-    changes = []
+    latin, changes = (text, []) if text.isprintable() and text.isascii() else _unified(text)
+    read, n_read = undo_leetspeak(latin)
+    if n_read:
+        changes.append(f"{n_read} leetspeak word{'s' * (n_read > 1)} read")
+    mended, n_mended = mend_swaps(read)
+    if n_mended:
+        changes.append(f"{n_mended} word{'s' * (n_mended > 1)} with swapped letters mended")
+    return Normalized(mended, tuple(changes))
+
+
+def _unified(text: str) -> tuple[str, list[str]]:
+    """Characters as they look, and what was changed."""
+    changes: list[str] = []
     unified = unicodedata.normalize("NFKC", text)
     if unified != text:
         changes.append("characters unified (NFKC)")
@@ -67,13 +79,8 @@ def normalize_text(text: str) -> Normalized:
     if latin != visible:
         n = sum(a != b for a, b in zip(latin, visible, strict=True))
         changes.append(f"{n} look-alike letter{'s' * (n > 1)} replaced")
-    read, n_read = undo_leetspeak(latin)
-    if n_read:
-        changes.append(f"{n_read} leetspeak word{'s' * (n_read > 1)} read")
-    mended, n_mended = mend_swaps(read)
-    if n_mended:
-        changes.append(f"{n_mended} word{'s' * (n_mended > 1)} with swapped letters mended")
-    return Normalized(mended, tuple(changes))
+        latin = unicodedata.normalize("NFKC", latin)  # marks may compose with what they stand on
+    return latin, changes
 
 
 def looks_english(text: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from safe_embed.detection.default import is_held_out
+from safe_embed.datasets.core_set import is_held_out
 from safe_embed.encoders.base import Encoder
 from safe_embed.encoders.embedded import Progress
 from safe_embed.records import ContrastSet, Prompt, PromptPair, texts_of
