@@ -165,9 +165,9 @@ def full_category(name: str | None) -> str | None:
 
 
 def _default_name() -> str:
-    from safe_embed.encoders.catalogue import DEFAULT_ENCODER
+    from safe_embed.encoders.catalogue import DEFAULT_DETECTOR_ENCODER
 
-    return DEFAULT_ENCODER
+    return DEFAULT_DETECTOR_ENCODER
 
 
 @contextmanager

@@ -84,7 +84,9 @@ def build(
     ],
     *,
     store: StoreOption,
-    encoder: Annotated[str, typer.Option(help="Name in the catalogue, or a directory.")] = "minilm",
+    encoder: Annotated[
+        str, typer.Option(help="Name in the catalogue, or a directory.")
+    ] = "minilm-safety",
     source: SourceOption = None,
     leave_out: LeaveOutOption = None,
     reason: NoteOption = "",

@@ -83,7 +83,8 @@ AllowPickleOption: TypeAlias = Annotated[
     ),
 ]
 StoreOption: TypeAlias = Annotated[
-    Path, typer.Option(help="File of the index.", metavar="PATH", show_default=False)
+    Path,
+    typer.Option(help="File of the index.", metavar="PATH", show_default=False, readable=False),
 ]
 DetectorStoreOption: TypeAlias = Annotated[
     Path | None,
@@ -93,6 +94,7 @@ DetectorStoreOption: TypeAlias = Annotated[
         "which is built the first time and kept in the cache.",
         metavar="PATH",
         show_default=False,
+        readable=False,  # the store says it in one line
     ),
 ]
 DetectorEncoderOption: TypeAlias = Annotated[
@@ -100,7 +102,7 @@ DetectorEncoderOption: TypeAlias = Annotated[
     typer.Option(
         "--encoder",
         help="Name in the catalogue, or a directory; by default the encoder that the index was "
-        "built with, or else minilm.",
+        "built with, or else minilm-safety.",
         show_default=False,
     ),
 ]

@@ -27,10 +27,11 @@ _ORDINARY = frozenset(_LIST.split())
 def mend_swaps(text: str) -> tuple[str, int]:
     """Puts two neighbouring letters back where that makes a known word of an unknown one.
 
-    Only words of at least four letters that safe-embed-core's exemplars do not have and that are
-    no names, by their capital within a text, only into words that it has twice or more (the most frequent one where there are several), and never the
-    first letter. Other kinds of typos (a letter dropped, added or wrong) are left as they are: to
-    guess at those changes one plain text in seven.
+    Only words of at least four letters that safe-embed-core's exemplars do not have, and that are
+    no names by their capital within a text; only into words that those have twice or more (the
+    most frequent one where there are several), and never the first letter. Other kinds of typos (a
+    letter dropped, added or wrong) are left as they are: to guess at those changes one plain text
+    in seven.
 
     Args:
         text: NFKC-normalised.

@@ -21,6 +21,7 @@ from pydantic import (
 from safe_embed.errors import UnknownNameError
 
 __all__ = [
+    "DEFAULT_DETECTOR_ENCODER",
     "DEFAULT_ENCODER",
     "PICKLE_FILE",
     "TOKENIZER_FILE",
@@ -37,6 +38,9 @@ __all__ = [
 ]
 
 DEFAULT_ENCODER = "minilm"
+"""What is measured where nothing else is named."""
+DEFAULT_DETECTOR_ENCODER = "minilm-safety"
+"""What a detector uses where nothing else is named; docs/safety-encoders.md shows why."""
 TOKENIZER_FILE = "tokenizer.json"
 WEIGHTS_FILE = "model.safetensors"
 """The one file of a row that holds its weights; its digest tells which encoder a directory is."""

@@ -17,6 +17,7 @@ from safe_embed.encoders.decoder_weights import quiet_transformers
 from safe_embed.encoders.modeldir import ModelDir, padding_id
 from safe_embed.encoders.onnx_encoder import OnnxEncoder
 from safe_embed.errors import EncoderError, InputError
+from safe_embed.files import atomic_file
 from safe_embed.training.recipe import Recipe
 
 __all__ = ["States", "TunedModel", "base_model_dir"]
@@ -160,10 +161,12 @@ class TunedModel:
 
         config = cast("Any", self._model).peft_config["default"]
         config.inference_mode = True
+        config.target_modules = sorted(config.target_modules)  # PEFT's set has no order
         config.base_model_name_or_path = self._name
         config.save_pretrained(str(directory))
         halves = {name: one.half().contiguous() for name, one in self.state().items()}
-        save_file(halves, directory / "adapter_model.safetensors", metadata={"format": "pt"})
+        with atomic_file(directory / "adapter_model.safetensors") as temporary:  # sets its mode
+            save_file(halves, temporary, metadata={"format": "pt"})
 
     def _use(self, layers: Sequence[nn.Module], embed: nn.Module) -> None:
         self._inner.encoder.layer = nn.ModuleList(layers)
