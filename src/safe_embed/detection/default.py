@@ -11,9 +11,10 @@ from filelock import FileLock
 from safe_embed.datasets import CORE, CoreRecord, core_digest, load_core
 from safe_embed.datasets.core_set import is_held_out
 from safe_embed.detection.detector import Detector
-from safe_embed.detection.documents import CALIBRATION_KEY
+from safe_embed.detection.documents import CALIBRATION_KEY, document_texts
 from safe_embed.detection.index import fill_index
 from safe_embed.detection.scorers import DEFAULT_SCORER, make_scorer
+from safe_embed.detection.shipped import shipped_fit
 from safe_embed.encoders.base import Encoder
 from safe_embed.encoders.embedded import Progress
 from safe_embed.files import cache_dir
@@ -37,7 +38,7 @@ StoreFactory = Callable[[Path, str, int], ExemplarStore]
 REVIEW_FPR = 0.1
 """Share of benign prompts that a calibration by safe-embed-core lets be blocked or reviewed."""
 
-_FORMAT = 1  # of what is in the cached index; another one is built under another name
+_FORMAT = 2  # of what is in the cached index; another one is built under another name
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ def default_detector(
     """A detector on safe-embed-core's train split, built the first time and kept.
 
     Another process that builds it meanwhile is waited for; a build that was cut off is done again.
+    An adapter that was trained on these exemplars brings its head and thresholds; else these are
+    fitted on them and on the prompts that were held out.
 
     Args:
         encoder: any encoder.
@@ -94,6 +97,12 @@ def default_detector(
             detector = Detector.open(store, encoder)
         else:
             index = fill_index(store, encoder, split.exemplars, source=CORE, progress=progress)
+            shipped = shipped_fit(encoder, split.exemplars)
+            if shipped and (shipped[1].max_fpr, shipped[1].review_fpr) == (max_fpr, review_fpr):
+                now = {"index_version": store.version}
+                fitted = [one.model_copy(update=now) for one in shipped]
+                store.set_documents(document_texts(index, *fitted))
+                return Detector.open(store, encoder)
             detector = Detector(store, encoder, make_scorer(DEFAULT_SCORER), index)
         return detector.calibrate(
             split.calibration, max_fpr=max_fpr, review_fpr=review_fpr, refit=not is_built

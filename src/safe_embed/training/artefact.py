@@ -8,6 +8,7 @@ from pathlib import Path
 
 from safe_embed.detection import Detector
 from safe_embed.detection.documents import read_documents
+from safe_embed.detection.shipped import CALIBRATION_FILE, HEAD_FILE
 from safe_embed.encoders.adaptation import TRAINING_FILE
 from safe_embed.encoders.base import Encoder
 from safe_embed.encoders.embedded import Progress
@@ -33,8 +34,6 @@ __all__ = [
 CARD_FILE = "README.md"
 INDEX_FILE = "index.sqlite"
 """Exemplars, head and calibration, for `check --store`; made again by `index build`."""
-_HEAD_FILE = "head.json"
-_CALIBRATION_FILE = "calibration.json"
 
 
 def require_free(directory: Path) -> None:
@@ -88,7 +87,7 @@ def build_index(
         store.close()
         raise
     _index, head, thresholds = read_documents(store)
-    for name, document in ((_HEAD_FILE, head), (_CALIBRATION_FILE, thresholds)):
+    for name, document in ((HEAD_FILE, head), (CALIBRATION_FILE, thresholds)):
         if document is not None:
             _write(directory / name, document.model_dump_json(indent=1))
     return detector
