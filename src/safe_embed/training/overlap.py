@@ -17,7 +17,7 @@ from safe_embed.records import texts_of
 from safe_embed.training.examples import Examples
 
 __all__ = [
-    "MAX_COSINE",
+    "MAX_SIMILARITY",
     "Overlap",
     "find_overlaps",
     "known_test_sets",
@@ -25,8 +25,8 @@ __all__ = [
     "without_overlaps",
 ]
 
-MAX_COSINE = 0.95
-"""From this cosine of the base encoder on two prompts say the same."""
+MAX_SIMILARITY = 0.95
+"""From this normalised similarity of the base encoder on two prompts say the same."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,9 @@ def find_overlaps(
     progress: Progress | None = None,
 ) -> list[Overlap]:
     """Compares training prompts with test sets, by their words and by cosine.
+
+    The cosine that counts is the one whose normalised similarity is `MAX_SIMILARITY`, with the mean
+    cosine of training and test prompts as the average: some encoders find all texts alike.
 
     Args:
         examples: what is to be trained on.
@@ -78,9 +81,10 @@ def find_overlaps(
         for row, normal in enumerate(words):
             if normal in same:
                 keep(Overlap(row, examples.texts[row], name, same[normal], 1.0))
-        near = near_by_cosine(
-            embedded.of(examples.texts), embedded.of(list(texts)), min_cosine=MAX_COSINE
-        )
+        ours, theirs = embedded.of(examples.texts), embedded.of(list(texts))
+        average = float(ours.mean(axis=0) @ theirs.mean(axis=0))
+        min_cosine = average + MAX_SIMILARITY * (1 - average)
+        near = near_by_cosine(ours, theirs, min_cosine=min_cosine)
         for one in near:
             keep(
                 Overlap(one.left, examples.texts[one.left], name, texts[one.right], one.similarity)
@@ -98,9 +102,9 @@ def refuse_overlaps(overlaps: Sequence[Overlap]) -> None:
         return
     worst = max(overlaps, key=lambda one: one.cosine)
     raise InputError(
-        f"{len(overlaps):,} training prompts are test prompts or nearly so (cosine {MAX_COSINE} or "
-        f"more): {worst.text[:60]!r} is {worst.test_text[:60]!r} of {worst.test_set}; remove them, "
-        "or let them be left out with --drop-test-prompts"
+        f"{len(overlaps):,} training prompts are test prompts or nearly so (normalised similarity "
+        f"{MAX_SIMILARITY} or more): {worst.text[:60]!r} is {worst.test_text[:60]!r} of "
+        f"{worst.test_set}; remove them, or let them be left out with --drop-test-prompts"
     )
 
 
