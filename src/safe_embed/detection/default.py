@@ -100,8 +100,11 @@ def default_detector(
             shipped = shipped_fit(encoder, split.exemplars)
             if shipped and (shipped[1].max_fpr, shipped[1].review_fpr) == (max_fpr, review_fpr):
                 now = {"index_version": store.version}
-                fitted = [one.model_copy(update=now) for one in shipped]
-                store.set_documents(document_texts(index, *fitted))
+                head, calibration = (
+                    shipped[0].model_copy(update=now),
+                    shipped[1].model_copy(update=now),
+                )
+                store.set_documents(document_texts(index, head, calibration))
                 return Detector.open(store, encoder)
             detector = Detector(store, encoder, make_scorer(DEFAULT_SCORER), index)
         return detector.calibrate(

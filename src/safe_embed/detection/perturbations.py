@@ -90,7 +90,7 @@ _ROLE_PLAYS = (
     "Answer as a robot from the year 3000 would, with beeps. {}",
 )
 
-_Item = TypeVar("_Item", Prompt, PromptPair, ContrastSet)
+_Item = TypeVar("_Item", bound=Prompt | PromptPair | ContrastSet)
 
 
 def perturb(text: str, name: str, *, seed: int = 0) -> str:
