@@ -10,7 +10,7 @@ import random
 import re
 from collections.abc import Callable, Iterable
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from safe_embed.detection.paraphrase import translation_like
 from safe_embed.records import ContrastSet, Prompt, PromptPair
@@ -118,7 +118,7 @@ def _perturb_item(item: _Item, name: str, key: str) -> _Item:
     def change(text: str) -> str:
         return PERTURBATIONS[name](text, random.Random(key))  # noqa: S311
 
-    return item.model_copy(update=_changed_texts(item, change))
+    return cast("_Item", item.model_copy(update=_changed_texts(item, change)))
 
 
 def _changed_texts(
