@@ -13,6 +13,7 @@ __all__ = [
     "Prompt",
     "PromptPair",
     "check_text",
+    "prompts_in",
     "texts_of",
 ]
 
@@ -93,3 +94,30 @@ def texts_of(record: Prompt | PromptPair | ContrastSet) -> tuple[str, ...]:
     if isinstance(record, PromptPair):
         return (record.unsafe, record.safe)
     return (record.original, *record.edits)
+
+
+def prompts_in(record: Prompt | PromptPair | ContrastSet) -> list[Prompt]:
+    """A prompt as it is; the sides of a pair and the texts of a contrast set, named by it."""
+    if isinstance(record, Prompt):
+        return [record]
+    if isinstance(record, PromptPair):
+        return [
+            Prompt(
+                id=f"{record.id}/unsafe",
+                text=record.unsafe,
+                label="unsafe",
+                category=record.category,
+            ),
+            Prompt(id=f"{record.id}/safe", text=record.safe, label="safe"),
+        ]
+    original = Prompt(
+        id=f"{record.id}/original",
+        text=record.original,
+        label="unsafe",
+        category=record.category,
+    )
+    edits = enumerate(record.edits, 1)
+    return [
+        original,
+        *(Prompt(id=f"{record.id}/edit {n}", text=edit, label="safe") for n, edit in edits),
+    ]

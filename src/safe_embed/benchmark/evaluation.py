@@ -27,6 +27,7 @@ from safe_embed.benchmark.safety_contrast import safety_contrast
 from safe_embed.benchmark.safety_taxonomy import require_taxonomy, safety_taxonomy
 from safe_embed.benchmark.suite import Suite
 from safe_embed.encoders.base import CountsTokens, Encoder
+from safe_embed.encoders.cache import uncached
 from safe_embed.encoders.embedded import EmbeddedTexts, Progress
 from safe_embed.metrics import normalized_similarity
 
@@ -115,7 +116,7 @@ def evaluate(
             "tasks": round(ended - encoded, 3),
             "total": round(ended - started, 3),
         },
-        threads=getattr(getattr(encoder, "wrapped", encoder), "threads", None),
+        threads=getattr(uncached(encoder), "threads", None),
         versions=_versions(),
     )
     return Evaluation(run=run, items=items)
@@ -134,7 +135,7 @@ def _average_similarity(
 
 
 def _truncation(encoder: Encoder, suite: Suite, tasks: Sequence[TaskName]) -> Truncation | None:
-    counter = getattr(encoder, "wrapped", encoder)  # the cache does not count
+    counter = uncached(encoder)  # the cache does not count
     if not isinstance(counter, CountsTokens):
         return None
     texts = sorted(set(suite.texts(tasks)))

@@ -26,7 +26,7 @@ from safe_embed.datasets import (
     read_table,
 )
 from safe_embed.errors import InputError
-from safe_embed.records import ContrastSet, Prompt, PromptPair
+from safe_embed.records import ContrastSet, Prompt, PromptPair, texts_of
 
 __all__ = ["BUNDLED", "PAPER", "Suite", "load_baseline", "load_suite"]
 
@@ -83,13 +83,13 @@ class Suite:
         """Task, id and texts of every item that these tasks compare."""
         if "safety_challenging" in tasks:
             for pair in self.pairs:
-                yield "safety_challenging", pair.id, (pair.unsafe, pair.safe)
+                yield "safety_challenging", pair.id, texts_of(pair)
         if "safety_contrast" in tasks:
             for one in self.contrast_sets:
-                yield "safety_contrast", one.id, (one.original, *one.edits)
+                yield "safety_contrast", one.id, texts_of(one)
         if "safety_taxonomy" in tasks:
             for prompt in self.taxonomy:
-                yield "safety_taxonomy", prompt.id, (prompt.text,)
+                yield "safety_taxonomy", prompt.id, texts_of(prompt)
 
     def texts(self, tasks: Sequence[TaskName]) -> Iterator[str]:
         """Every text that these tasks compare, duplicates included."""

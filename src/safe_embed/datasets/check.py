@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 from safe_embed.datasets.columns import Kind, Record
 from safe_embed.datasets.formats import Defect, read_records
 from safe_embed.datasets.tables import Problem
-from safe_embed.records import ContrastSet, Prompt, PromptPair
+from safe_embed.records import ContrastSet, Prompt, PromptPair, texts_of
 from safe_embed.taxonomy import HARM_CATEGORIES
 
 __all__ = ["MAX_LABEL_RATIO", "CheckReport", "check_file"]
@@ -78,7 +78,7 @@ def check_file(
         if isinstance(record, Prompt) and record.label is not None
     )
     types = Counter(record.type for record in file.records if isinstance(record, PromptPair))
-    words = [len(text.split()) for record in file.records for text in _texts(record)]
+    words = [len(text.split()) for record in file.records for text in texts_of(record)]
     warnings = [*_category_warnings(categories), *_label_warnings(labels)]
     warnings += _edit_warnings(file.records)
     return CheckReport(
@@ -92,14 +92,6 @@ def check_file(
         labels=dict(labels),
         median_words=statistics.median(words) if words else float("nan"),
     )
-
-
-def _texts(record: Record) -> tuple[str, ...]:
-    if isinstance(record, PromptPair):
-        return (record.unsafe, record.safe)
-    if isinstance(record, ContrastSet):
-        return (record.original, *record.edits)
-    return (record.text,)
 
 
 def _category_warnings(counts: Counter[str]) -> Iterator[Problem]:

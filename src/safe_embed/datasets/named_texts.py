@@ -13,7 +13,7 @@ from safe_embed.datasets.hub import fetch_split
 from safe_embed.datasets.names import resolve
 from safe_embed.datasets.texts import TextRow, iterate_texts
 from safe_embed.errors import InputError
-from safe_embed.records import ContrastSet, Prompt
+from safe_embed.records import prompts_in
 
 __all__ = ["iterate_named_texts"]
 
@@ -61,12 +61,5 @@ def _chained(paths: Iterable[Path], columns: Mapping[str, str] | None) -> Iterat
 
 def _texts(records: Iterable[Record]) -> Iterator[TextRow]:
     for number, record in enumerate(records, 1):
-        if isinstance(record, Prompt):
-            yield TextRow(number, record.text, record.id)
-        elif isinstance(record, ContrastSet):
-            yield TextRow(number, record.original, f"{record.id}/original")
-            for place, edit in enumerate(record.edits, 1):
-                yield TextRow(number, edit, f"{record.id}/edit {place}")
-        else:
-            yield TextRow(number, record.unsafe, f"{record.id}/unsafe")
-            yield TextRow(number, record.safe, f"{record.id}/safe")
+        for prompt in prompts_in(record):
+            yield TextRow(number, prompt.text, prompt.id)

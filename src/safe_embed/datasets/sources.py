@@ -18,7 +18,7 @@ from safe_embed.datasets.hub_splits import HubName
 from safe_embed.datasets.labelled import ColumnMap, LabelledRow, load_labelled, with_label
 from safe_embed.datasets.names import resolve
 from safe_embed.errors import DataError, InputError
-from safe_embed.records import Label, Prompt, PromptPair
+from safe_embed.records import Label, Prompt, prompts_in
 
 __all__ = [
     "LabelledPrompt",
@@ -163,7 +163,7 @@ def labelled_prompts(sources: Sequence[Source], source: str | None = None) -> li
         for row in one.rows:
             keeps_id = one.keeps_ids and row.has_id
             where = f"row {row.number} of {one.place}"
-            for prompt in _prompts(row.record):
+            for prompt in prompts_in(row.record):
                 label = cast("Label", prompt.label)  # `SourceReader` refuses what has none
                 before, place = labels.setdefault(prompt.text, (label, where))
                 if before != label:
@@ -213,33 +213,6 @@ def _of_records(place: str, title: str, records: Sequence[Record], label: Label 
         except ValueError as error:
             raise InputError(f"{place}, {record.id}: {error}") from None
     return Source(place, title, tuple(rows), keeps_ids=False)
-
-
-def _prompts(record: Record) -> list[Prompt]:
-    """A prompt as it is; the sides of a pair and the texts of a contrast set, named by it."""
-    if isinstance(record, Prompt):
-        return [record]
-    if isinstance(record, PromptPair):
-        return [
-            Prompt(
-                id=f"{record.id}/unsafe",
-                text=record.unsafe,
-                label="unsafe",
-                category=record.category,
-            ),
-            Prompt(id=f"{record.id}/safe", text=record.safe, label="safe"),
-        ]
-    original = Prompt(
-        id=f"{record.id}/original",
-        text=record.original,
-        label="unsafe",
-        category=record.category,
-    )
-    edits = enumerate(record.edits, 1)
-    return [
-        original,
-        *(Prompt(id=f"{record.id}/edit {n}", text=edit, label="safe") for n, edit in edits),
-    ]
 
 
 def _muted(place: str, row: LabelledRow) -> bool:

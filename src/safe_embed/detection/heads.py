@@ -14,7 +14,7 @@ from safe_embed.detection.head import LogisticHead, fit_logistic
 from safe_embed.errors import InputError
 from safe_embed.stores.base import Exemplar, ExemplarStore
 
-__all__ = ["HEAD_STRENGTH", "Heads", "fit_head", "fit_heads_without"]
+__all__ = ["HEAD_STRENGTH", "Heads", "fit_balanced", "fit_head", "fit_heads_without"]
 
 HEAD_STRENGTH = 1.0
 """Inverse strength of the head's penalty."""
@@ -78,6 +78,18 @@ def fit_heads_without(store: ExemplarStore) -> tuple[LogisticHead, ...]:
     return tuple(heads)
 
 
+def fit_balanced(vectors: NDArray[np.float32], unsafe: NDArray[np.bool_]) -> LogisticHead:
+    """A logistic regression in which both labels weigh the same.
+
+    Args:
+        vectors: embeddings of shape (n, d).
+        unsafe: shape (n,), of both values.
+    """
+    share = unsafe.mean()
+    weights = np.where(unsafe, 0.5 / share, 0.5 / (1 - share))
+    return fit_logistic(vectors, unsafe.astype(float), strength=HEAD_STRENGTH, weights=weights)
+
+
 def _exemplars(store: ExemplarStore) -> tuple[int, list[Exemplar], NDArray[np.float32]]:
     version = store.version  # read first: a change meanwhile makes the head stale, never unseen
     exemplars = [one for one in store.exemplars() if not one.muted]
@@ -92,9 +104,7 @@ def _fit(exemplars: Sequence[Exemplar], vectors: NDArray[np.float32]) -> Logisti
             f"the index has no {missing} exemplar that is not muted, and the head needs both "
             "labels; add some, or choose a scorer without a head"
         )
-    share = unsafe.mean()
-    weights = np.where(unsafe, 0.5 / share, 0.5 / (1 - share))
-    return fit_logistic(vectors, unsafe.astype(float), strength=HEAD_STRENGTH, weights=weights)
+    return fit_balanced(vectors, unsafe)
 
 
 def _fold(text: str) -> int:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from safe_embed.detection.documents import Calibration, HeadDocument, texts_digest
 from safe_embed.encoders.base import Encoder
+from safe_embed.encoders.cache import uncached
 from safe_embed.errors import InputError
 from safe_embed.records import Prompt
 
@@ -34,7 +35,7 @@ def shipped_fit(
     Raises:
         InputError: a file is damaged.
     """
-    model = getattr(getattr(encoder, "wrapped", encoder), "model", None)
+    model = getattr(uncached(encoder), "model", None)
     adapter = getattr(model, "adapter", None)
     if adapter is None:
         return None

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from safe_embed.encoders.base import Encoder
+from safe_embed.encoders.cache import uncached
 from safe_embed.encoders.decoder_weights import quiet_transformers
 from safe_embed.encoders.modeldir import ModelDir, padding_id
 from safe_embed.encoders.onnx_encoder import OnnxEncoder
@@ -35,7 +36,7 @@ def base_model_dir(encoder: Encoder) -> ModelDir:
         InputError: it has no weights here, is adapted already, or pools in a way that training
             does not know.
     """
-    model = getattr(getattr(encoder, "wrapped", encoder), "model", None)
+    model = getattr(uncached(encoder), "model", None)
     if not isinstance(model, ModelDir):
         raise InputError(
             f"{encoder.name!r} has no weights that can be trained; use an encoder that the engine "

@@ -68,7 +68,7 @@ class Recipe(BaseModel):
     min_pairs: Annotated[int, Field(ge=1)] = 20
 
     @model_validator(mode="after")
-    def _has_a_loss(self) -> Self:
+    def _moves(self) -> Self:
         if self.rank > 4 * self.alpha:
             raise ValueError("alpha must be at least a quarter of rank, or nothing is learnt")
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -94,4 +94,3 @@ class Training(_Record):
     seconds: float
     versions: dict[str, str]
     results: TrainingResults
-    settings: dict[str, Any] = {}

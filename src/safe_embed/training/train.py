@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
-
 from safe_embed.benchmark import Suite
 from safe_embed.detection import Detector
-from safe_embed.detection.head import LogisticHead, fit_logistic
+from safe_embed.detection.heads import fit_balanced
 from safe_embed.encoders.base import Encoder
 from safe_embed.encoders.embedded import Progress
 from safe_embed.errors import InputError
@@ -36,8 +34,6 @@ from safe_embed.training.recipe import Recipe
 from safe_embed.training.results import Base, DataUsed, Training
 
 __all__ = ["TrainingOptions", "TrainingReport", "Yardsticks", "train_encoder"]
-
-_HEAD_STRENGTH = 1.0
 
 
 @dataclass(frozen=True)
@@ -141,7 +137,7 @@ def train_encoder(
     report.phase(f"preparing {len(data.examples):,} texts")
     model = TunedModel(encoder, recipe, device=options.device, seed=options.seed)
     states = model.lower(data.examples.texts)
-    head = _start_head(model.embed(states).numpy(), data.examples)
+    head = fit_balanced(model.embed(states).numpy(), data.examples.unsafe)
     report.phase(f"training in {model.number_format} on {options.device}")
     last = _Last(report.step)
     train_adapter(
@@ -224,13 +220,6 @@ def _calibration(held_out: Examples, max_fpr: float) -> list[Prompt]:
         )
     benign = plain if len(plain) >= needed else safe
     return [*(prompt for prompt in prompts if prompt.label == "unsafe"), *benign]
-
-
-def _start_head(embeddings: np.ndarray, examples: Examples) -> LogisticHead:
-    share = examples.unsafe.mean()
-    weights = np.where(examples.unsafe, 0.5 / share, 0.5 / (1 - share))
-    targets = examples.unsafe.astype(np.float64)
-    return fit_logistic(embeddings, targets, strength=_HEAD_STRENGTH, weights=weights)
 
 
 def _used(data: TrainingData) -> DataUsed:
