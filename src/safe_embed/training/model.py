@@ -27,6 +27,7 @@ States = list[torch.Tensor]
 """For each text the states of its tokens, of shape (tokens, d)."""
 
 _TOKENS_AT_ONCE = 4096
+_LENGTH_GROUPS = 4
 
 
 def base_model_dir(encoder: Encoder) -> ModelDir:
@@ -117,21 +118,17 @@ class TunedModel:
         return states
 
     def upper(self, states: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Embeddings of shape (n, d), float32, rows of length 1; with gradients."""
+        """Embeddings of shape (n, d), float32, rows of length 1; with gradients.
+
+        Texts of like length go through the layers together, so that little is padded: in one piece
+        half of a batch of prompts would be padding.
+        """
         self._use(self._layers[self._n_lower :], _Given())
-        length = max(len(one) for one in states)
-        padded = torch.zeros((len(states), length, states[0].shape[1]))
-        mask = torch.zeros((len(states), length))
-        for row, one in enumerate(states):
-            padded[row, : len(one)] = one.float()
-            mask[row, : len(one)] = 1
-        padded, mask = padded.to(self._device), mask.to(self._device)
-        with self._precision():
-            found = self._inner(inputs_embeds=padded, attention_mask=mask).last_hidden_state.float()
-        if self._directory.pooling == "cls":
-            return functional.normalize(found[:, 0], dim=1)
-        pooled = (found * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
-        return functional.normalize(pooled, dim=1)
+        order = sorted(range(len(states)), key=lambda row: len(states[row]))
+        size = -(-len(order) // _LENGTH_GROUPS)
+        groups = [order[start : start + size] for start in range(0, len(order), size)]
+        found = torch.cat([self._upper([states[row] for row in group]) for group in groups])
+        return found[torch.tensor(order, device=self._device).argsort()]
 
     def embed(self, states: States) -> torch.Tensor:
         """Embeddings of shape (n, d) on the CPU, without gradients."""
@@ -168,6 +165,21 @@ class TunedModel:
         halves = {name: one.half().contiguous() for name, one in self.state().items()}
         with atomic_file(directory / "adapter_model.safetensors") as temporary:  # sets its mode
             save_file(halves, temporary, metadata={"format": "pt"})
+
+    def _upper(self, states: Sequence[torch.Tensor]) -> torch.Tensor:
+        length = max(len(one) for one in states)
+        padded = torch.zeros((len(states), length, states[0].shape[1]))
+        mask = torch.zeros((len(states), length))
+        for row, one in enumerate(states):
+            padded[row, : len(one)] = one.float()
+            mask[row, : len(one)] = 1
+        padded, mask = padded.to(self._device), mask.to(self._device)
+        with self._precision():
+            found = self._inner(inputs_embeds=padded, attention_mask=mask).last_hidden_state.float()
+        if self._directory.pooling == "cls":
+            return functional.normalize(found[:, 0], dim=1)
+        pooled = (found * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+        return functional.normalize(pooled, dim=1)
 
     def _use(self, layers: Sequence[nn.Module], embed: nn.Module) -> None:
         self._inner.encoder.layer = nn.ModuleList(layers)
