@@ -97,6 +97,16 @@ def test_states_below_and_layers_above_make_the_engines_embedding(
     np.testing.assert_allclose(found, encoder.encode(texts), atol=tolerance)
 
 
+def test_texts_of_like_length_go_together_and_come_back_in_their_order(base: Encoder) -> None:
+    model = TunedModel(base, RECIPE, device="cpu", seed=0)
+    texts = ["the linux process " * n for n in (9, 1, 30, 2, 2, 17, 5, 1, 12)]
+    together = model.upper(model.lower(texts)).detach().numpy()
+    alone = np.concatenate([model.embed(model.lower([text])).numpy() for text in texts])
+    tolerance = 1e-5 if model.number_format == "float32" else 0.02
+    np.testing.assert_allclose(together, alone, atol=tolerance)
+    assert np.abs(together[0] - together[1]).max() > 2 * tolerance
+
+
 def test_it_learns_is_written_whole_and_loads_as_an_encoder(
     base: Encoder, data: TrainingData, directory: Path, tmp_path: Path
 ) -> None:
