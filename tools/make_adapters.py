@@ -1,9 +1,11 @@
 """Makes the adapters that the package ships again, and prints their rows of catalogue.toml.
 
-    python tools/make_adapters.py OUT --data-dir DIR [--base sbert-all=DIR] [--only minilm-safety]
+    python tools/make_adapters.py OUT --data-dir DIR [--paper-dir DIR] [--base sbert-all=DIR]
+        [--only minilm-safety]
 
-Needs the extra torch, the weights of both bases, and in DIR the paper's data (which the training
-prompts are compared with) and the benign permissive sets of docs/recipe-permissive-sets.md.
+Needs the extra torch, the weights of both bases, the paper's data, which the training prompts are
+compared with, and the benign permissive sets of docs/recipe-permissive-sets.md; the paper's data
+may lie in a directory of its own.
 
 The thresholds are calibrated on the unsafe prompts that were held out and on the benign prompts of
 the permissive sets: benign prompts that were held out of safe-embed-core come from the sittings of
@@ -26,8 +28,10 @@ from safe_embed.files import sha256_of
 from safe_embed.records import Prompt
 from safe_embed.stores.sqlite import SqliteStore
 from safe_embed.training.artefact import INDEX_FILE
+from safe_embed.training.overlap import known_test_sets
 
 BASES = {"minilm-safety": "minilm", "mpnet-safety": "sbert-all"}
+PAPER = frozenset(("xstest-aug", "do-not-answer", "contrast-sets"))
 BENIGN = ("self-instruct-user", "self-instruct-seed", "mt-bench", "vicuna-bench", "i-alpaca")
 FILES = (
     "adapter_config.json",
@@ -48,11 +52,13 @@ def calibration_prompts(data_dir: Path) -> list[Prompt]:
     return list({one.text: one for one in found}.values())
 
 
-def make(name: str, base: str, out: Path, data_dir: Path) -> None:
+def make(name: str, base: str, out: Path, data_dir: Path, paper_dir: Path) -> None:
     """Trains one adapter and calibrates its detector."""
+    if missing := PAPER.difference(known_test_sets(paper_dir)):
+        raise SystemExit(f"{paper_dir} has no {', '.join(sorted(missing))}; give --paper-dir")
     directory = out / name
     command = ["safe-embed", "train", "--encoder", base, "--data", "safe-embed-core", "--seed", "0"]
-    command += ["--drop-test-prompts", "--data-dir", str(data_dir), "--out", str(directory)]
+    command += ["--drop-test-prompts", "--data-dir", str(paper_dir), "--out", str(directory)]
     subprocess.run(command, check=True)
     calibrate(name, base, directory, data_dir)
 
@@ -75,6 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--paper-dir", type=Path, help="by default the same")
     parser.add_argument("--base", action="append", default=[], help="NAME=DIR of weights")
     parser.add_argument("--only", choices=BASES)
     parser.add_argument("--calibrate-only", action="store_true", help="of what OUT has already")
@@ -87,7 +94,8 @@ def main() -> None:
         if arguments.calibrate_only:
             calibrate(name, place, arguments.out / name, arguments.data_dir)
         else:
-            make(name, place, arguments.out, arguments.data_dir)
+            paper_dir = arguments.paper_dir or arguments.data_dir
+            make(name, place, arguments.out, arguments.data_dir, paper_dir)
 
 
 if __name__ == "__main__":
