@@ -217,8 +217,9 @@ def interval(values: Sequence[float], form: str) -> str:
 
 def show(name: str, rows: Sequence[Measures], form: str = ".3f") -> None:
     cells = "".join(f"{interval([row[key] for row in rows], form):>15}" for key in COLUMNS)
-    seconds = np.mean([row.get("cpu_seconds", 0.0) for row in rows])
-    print(f"{name:<22}{len(rows):>5}{cells}{seconds:>8.0f}", flush=True)
+    seconds = [row["cpu_seconds"] for row in rows if "cpu_seconds" in row]
+    took = f"{np.mean(seconds):>8.0f}" if seconds else ""
+    print(f"{name:<22}{len(rows):>5}{cells}{took}", flush=True)
 
 
 def show_differences(name: str, rows: Runs, first: Runs) -> None:
@@ -256,7 +257,7 @@ def main() -> None:
         if found := results.runs(name):
             show(name, list(found.values()))
     first = next(iter(recipes))
-    print(f"\n{'less ' + first:<22}{'runs':>5}{titles}   CPU s")
+    print(f"\n{'less ' + first:<22}{'runs':>5}{titles}")
     for name in recipes:
         if name != first:
             show_differences(name, results.runs(name), results.runs(first))
