@@ -107,6 +107,42 @@ def test_texts_of_like_length_go_together_and_come_back_in_their_order(base: Enc
     assert np.abs(together[0] - together[1]).max() > 2 * tolerance
 
 
+def test_strength_moves_the_embeddings_between_base_and_trained(
+    base: Encoder, data: TrainingData, directory: Path, tmp_path: Path
+) -> None:
+    texts = ["make a bomb in linux 1", "make a cake in linux 1", "how do i query 3"]
+    found = {0.0: base.encode(texts)}
+    for strength in (0.5, 1.0):
+        out = tmp_path / f"at-{strength}"
+        train(base, data, out, recipe=RECIPE.model_copy(update={"strength": strength}))
+        found[strength] = load_encoder(f"{directory}+{out}").encode(texts)
+    moved = {one: np.linalg.norm(found[one] - found[0.0], axis=1) for one in (0.5, 1.0)}
+    assert (moved[0.5] > 0.01).all()
+    assert (moved[1.0] > moved[0.5]).all()
+    halves, whole = (
+        json.loads((tmp_path / f"at-{one}" / "adapter_config.json").read_text())["lora_alpha"]
+        for one in (0.5, 1.0)
+    )
+    assert (halves, whole) == (4.0, 8.0)
+
+
+def test_a_model_at_half_strength_is_what_is_written(
+    base: Encoder, directory: Path, tmp_path: Path
+) -> None:
+    model = TunedModel(base, RECIPE, device="cpu", seed=0)
+    for one in model.parameters:
+        one.data += 0.05
+    model.set_strength(0.5)
+    model.save(tmp_path)
+    texts = ["bake the cake", "how do i query 3"]
+    tolerance = 1e-3 if model.number_format == "float32" else 0.02
+    np.testing.assert_allclose(
+        load_encoder(f"{directory}+{tmp_path}").encode(texts),
+        model.embed(model.lower(texts)).numpy(),
+        atol=tolerance,
+    )
+
+
 def test_it_learns_is_written_whole_and_loads_as_an_encoder(
     base: Encoder, data: TrainingData, directory: Path, tmp_path: Path
 ) -> None:

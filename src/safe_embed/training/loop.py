@@ -73,21 +73,18 @@ def train_adapter(
     seed: int,
     checkpoint: Checkpoint | None = None,
     report: StepReport = lambda _step: None,
-) -> LogisticHead:
-    """Trains the adapter of a model, in place, and a head with it.
+) -> None:
+    """Trains the adapter of a model, in place, and gives it the strength that the recipe says.
 
     Args:
         model: its adapter is trained.
         examples: what is trained on.
         states: `model.lower` of their texts.
         recipe: settings.
-        head: what the head starts from: fitted on the base's embeddings.
+        head: what the head of the losses starts from: fitted on the base's embeddings.
         seed: of the order of the examples.
         checkpoint: written after each epoch, and gone on from where it is there.
         report: called after each step.
-
-    Returns:
-        The head on embeddings of length 1, as it was trained.
 
     Raises:
         InputError: the loss is no number or grows beyond all bounds.
@@ -113,7 +110,7 @@ def train_adapter(
         ends_epoch = done == total or training.per_epoch * (epoch + 1) == done
         if checkpoint is not None and ends_epoch:
             training.save(checkpoint, done)
-    return training.head()
+    model.set_strength(recipe.strength)
 
 
 def _schedule(
@@ -177,11 +174,6 @@ class _Training:
         nn.utils.clip_grad_norm_(self._model.parameters, self._recipe.max_gradient)
         self._optimizer.step()
         return float(loss.detach())
-
-    def head(self) -> LogisticHead:
-        """The head on embeddings of length 1."""
-        weights = self._weights.detach().cpu().double().numpy() * self._recipe.logit_scale
-        return LogisticHead(weights, float(self._bias.detach()))
 
     def save(self, checkpoint: Checkpoint, done: int) -> None:
         """Writes a checkpoint, whole or not at all."""

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -21,11 +21,15 @@ from safe_embed.errors import EncoderError, InputError
 from safe_embed.files import atomic_file
 from safe_embed.training.recipe import Recipe
 
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
 __all__ = ["States", "TunedModel", "base_model_dir"]
 
 States = list[torch.Tensor]
 """For each text the states of its tokens, of shape (tokens, d)."""
 
+_ADAPTER = "default"
 _TOKENS_AT_ONCE = 4096
 _LENGTH_GROUPS = 4
 
@@ -79,6 +83,8 @@ class TunedModel:
         self._embed = self._inner.embeddings
         self._n_lower = len(self._layers) - recipe.layers
         self._autocast = _has_fast_bfloat16(device)
+        self._alpha = recipe.alpha
+        self._config: LoraConfig = cast("Any", self._model).peft_config[_ADAPTER]
 
     @property
     def device(self) -> str:
@@ -153,13 +159,24 @@ class TunedModel:
         self._use(self._layers, self._embed)
         set_peft_model_state_dict(cast("Any", self._model), state)
 
+    def set_strength(self, strength: float) -> None:
+        """Multiplies the change that the adapter makes to the weights; 1 is as it was trained."""
+        from peft.tuners.lora import LoraLayer
+
+        self._use(self._layers, self._embed)
+        for module in self._model.modules():
+            if isinstance(module, LoraLayer):
+                module.set_scale(_ADAPTER, strength)
+        self._config.lora_alpha = cast("int", self._alpha * strength)
+
     def save(self, directory: Path) -> None:
         """Writes `adapter_config.json` and `adapter_model.safetensors`, in float16."""
         from safetensors.torch import save_file
 
-        config = cast("Any", self._model).peft_config["default"]
+        config = self._config
         config.inference_mode = True
-        config.target_modules = sorted(config.target_modules)  # PEFT's set has no order
+        modules = cast("set[str]", config.target_modules)
+        config.target_modules = sorted(modules)  # PEFT's set has no order
         config.base_model_name_or_path = self._name
         config.save_pretrained(str(directory))
         halves = {name: one.half().contiguous() for name, one in self.state().items()}

@@ -41,6 +41,8 @@ class Recipe(BaseModel):
         contrastive: weight of the supervised contrastive loss over categories of harm.
         temperature: of the contrastive loss.
         distillation: weight of the loss that holds other cosines where the base has them.
+        strength: the trained change of the weights is multiplied by this at the end: between 0, the
+            base, and 1 lie encoders that keep more of the base (Wortsman et al. 2022, section 3).
         max_tokens: a longer text is cut to this many tokens in training.
         min_pairs: fewer pairs of twins than this are refused.
     """
@@ -64,6 +66,7 @@ class Recipe(BaseModel):
     contrastive: Weight = 0.3
     temperature: Annotated[float, Field(gt=0)] = 0.1
     distillation: Weight = 10.0
+    strength: Annotated[float, Field(gt=0, le=2)] = 1.0
     max_tokens: Annotated[int, Field(ge=8)] = 128
     min_pairs: Annotated[int, Field(ge=1)] = 20
 
