@@ -56,6 +56,7 @@ Compared with {", ".join(data.checked_against) or "no test set"} by words and by
 
 The {recipe.layers} topmost layers, rank {recipe.rank}; {recipe.epochs:g} epochs,
 {training.n_steps:,} steps with seed {training.seed}; losses: {losses}.
+The adapter has {recipe.strength:g} of the change that they made to the weights.
 Computed in {training.number_format} on {training.device} in {training.seconds / 60:.1f} minutes.
 training.json has the whole recipe, digests and versions.
 
