@@ -85,8 +85,10 @@ class Study:
         self.records: dict[str, CoreRecord] = {one.text: one for one in load_core("train")}
         self.examples = gather_examples((one, one.id) for one in core_records("train"))
         self.baseline = [one.text for one in prompts_of(load_core("test"), "baseline")]
-        elsewhere = load("catqa", data_dir).records if data_dir is not None else ()
-        self.elsewhere = [one for one in elsewhere if isinstance(one, Prompt) and one.category]
+        catqa = load("catqa", data_dir).records if data_dir is not None else ()
+        elsewhere = [one for one in catqa if isinstance(one, Prompt) and one.category]
+        self.elsewhere = [one.text for one in elsewhere]
+        self.categories_elsewhere = [str(one.category) for one in elsewhere]
         self._states: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
 
     def split(self, fold: int) -> tuple[Examples, Examples]:
@@ -103,8 +105,7 @@ class Study:
         """States of some of the texts below the adapted layers."""
         known = self._states.setdefault((recipe.layers, recipe.max_tokens), {})
         if not known:
-            others = [one.text for one in self.elsewhere]
-            every = [*self.examples.texts, *self.baseline, *others]
+            every = [*self.examples.texts, *self.baseline, *self.elsewhere]
             known.update(zip(every, model.lower(every), strict=True))
         return [known[text] for text in texts]
 
@@ -119,8 +120,7 @@ class Study:
         recipe = recipes[0]
         train, held_out = self.split(fold)
         model = TunedModel(self.encoder, recipe, device="cpu", seed=seed)
-        others = [one.text for one in self.elsewhere]
-        texts = (train.texts, held_out.texts, self.baseline, others)
+        texts = (train.texts, held_out.texts, self.baseline, self.elsewhere)
         states = [self.states(model, recipe, one) for one in texts]
         before = [model.embed(one).numpy() for one in states]
         head = fit_balanced(before[0], train.unsafe)
@@ -145,7 +145,7 @@ class Study:
         frozen: NDArray[np.float32],
     ) -> Measures:
         """Measures of embeddings of what was trained on, held out, of baseline and CatQA."""
-        exemplars, asked, baseline, others = vectors
+        exemplars, asked, baseline, elsewhere = vectors
         average = average_similarity(baseline[::2], baseline[1::2], n_resamples=2).mean
         score = scores(exemplars, train.unsafe, asked, average)
         unsafe, safe = held_out.twins.T
@@ -172,7 +172,7 @@ class Study:
             "correlation": float(np.corrcoef(cosines)[0, 1]),
         }
         if self.elsewhere:
-            found["elsewhere"] = purity(others, [str(one.category) for one in self.elsewhere])
+            found["elsewhere"] = purity(elsewhere, self.categories_elsewhere)
         return found
 
 
@@ -256,7 +256,11 @@ def show_differences(name: str, rows: Runs, first: Runs) -> None:
     both = sorted(rows.keys() & first.keys())
     if both:
         changes = [
-            {key: rows[run][key] - first[run][key] for key in COLUMNS if key in first[run]}
+            {
+                key: rows[run][key] - first[run][key]
+                for key in COLUMNS
+                if key in rows[run] and key in first[run]
+            }
             for run in both
         ]
         show(name, changes, "+.3f")
