@@ -24,6 +24,9 @@ from safe_embed.encoders.onnx_encoder import OnnxEncoder
 from safe_embed.encoders.onnx_session import digest_of, graph_key
 from safe_embed.errors import EncoderError, UnknownNameError
 from safe_embed.files import cache_dir, sha256_of
+from safe_embed.training.artefact import CARD_FILE
+from safe_embed.training.card import model_card
+from safe_embed.training.results import Training
 from tests.encoders.test_load import tiny_row, use_row
 from tests.encoders.test_static_encoder import write_static
 from tests.encoders.tiny_adapters import TARGETS, merged_copy, write_adapter, write_training
@@ -437,3 +440,12 @@ def test_the_package_has_what_its_rows_pin() -> None:
         if row.base is not None:
             assert adaptation.shipped_directory(row).is_dir()
             adaptation.read_shipped(row)
+
+
+def test_the_package_s_model_cards_say_what_their_trainings_did() -> None:
+    for row in catalogue.rows():
+        if row.base is not None:
+            directory = adaptation.shipped_directory(row)
+            text = (directory / adaptation.TRAINING_FILE).read_text("utf-8")
+            card = model_card(Training.model_validate_json(text), row.name)
+            assert (directory / CARD_FILE).read_text("utf-8") == card + "\n"
