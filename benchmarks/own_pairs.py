@@ -11,8 +11,8 @@ No test set is read. Needs the extra torch.
 Prints AUROC and order of the pairs that are asked, with 95 % intervals over pairs: for the frozen
 encoder and for the one that was trained without them, both with the own pairs left out and as
 exemplars, and for the one that was trained with them. Then what training with them adds to having
-them as exemplars, with a paired permutation test, and the seconds that the training took. The
-scores are raw ones of the default scorer on whole texts.
+them as exemplars, with a paired permutation test, and the seconds that this took, embedding
+included. The scores are raw ones of the default scorer on whole texts.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class Parts:
         mine = np.array([one.type in types for one in records], dtype=bool)
         here = [row for row, one in enumerate(records) if one.batch == batch]
         twins = examples.only(here).twins
+        if not 0 < n < len(twins):
+            raise SystemExit(f"{own} has {len(twins)} pairs; give --n from 1 to {len(twins) - 1}")
         order = np.random.default_rng(0).permutation(len(twins))
         rows = np.array(here)[twins[order]]
         self.general = np.flatnonzero(~mine)

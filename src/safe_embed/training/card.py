@@ -33,13 +33,6 @@ def model_card(training: Training, title: str) -> str:
         f"{recipe.contrastive:g} (temperature {recipe.temperature:g}), distillation of the base's "
         f"cosines {recipe.distillation:g}"
     )
-    strength = (
-        f"What it changed in the weights is multiplied by {recipe.strength:g}, so that more of the "
-        "base is kept.\n"
-        if recipe.strength != 1
-        else ""
-    )
-    minutes = f"{training.seconds / 60:.1f} minutes"
     return f"""# {title}
 
 A LoRA adapter that makes the sentence encoder {base.name} tell unsafe prompts from harmless ones
@@ -63,7 +56,8 @@ Compared with {", ".join(data.checked_against) or "no test set"} by words and by
 
 The {recipe.layers} topmost layers, rank {recipe.rank}; {recipe.epochs:g} epochs,
 {training.n_steps:,} steps with seed {training.seed}; losses: {losses}.
-{strength}Computed in {training.number_format} on {training.device} in {minutes}.
+The trained change of the weights is multiplied by {recipe.strength:g}.
+Computed in {training.number_format} on {training.device} in {training.seconds / 60:.1f} minutes.
 training.json has the whole recipe, digests and versions.
 
 ## Before and after
